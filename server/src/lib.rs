@@ -1,0 +1,1 @@
+//! The server of Clipsight: embeds pictures and words, keeps them, and finds them by meaning.
