@@ -1,0 +1,387 @@
+//! Upright RGB pixels to the tensor a model was trained on.
+
+use std::path::{Path, PathBuf};
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use image::RgbImage;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// What a `preprocessor_config.json` says, in Hugging Face's keys; unknown keys are passed over.
+///
+/// Absent keys mean what they mean in `transformers`' `CLIPImageProcessor`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImageProcessorConfig {
+    /// How large the picture is made: the shorter side, or a rectangle that it is squashed into.
+    pub size: Size,
+    /// The filter, by Pillow's numbers.
+    pub resample: Resample,
+    /// Whether the middle is cut out after resizing.
+    pub do_center_crop: bool,
+    /// The size of that cut.
+    pub crop_size: Option<Size>,
+    /// What 8-bit values are multiplied by.
+    pub rescale_factor: f64,
+    /// Subtracted after rescaling, per channel.
+    pub image_mean: [f32; 3],
+    /// Divided by after that, per channel.
+    pub image_std: [f32; 3],
+}
+
+/// Sizes as processors of several ages write them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Size {
+    /// A rectangle: aspect is not kept.
+    Rectangle {
+        /// Pixels.
+        height: u32,
+        /// Pixels.
+        width: u32,
+    },
+    /// The shorter side; the longer follows.
+    Shortest {
+        /// Pixels.
+        shortest_edge: u32,
+    },
+    /// Old files: one number, the shorter side or the crop's side.
+    Side(u32),
+}
+
+/// Filters by Pillow's numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub enum Resample {
+    /// 0
+    Nearest,
+    /// 1
+    Lanczos,
+    /// 2
+    Bilinear,
+    /// 3
+    Bicubic,
+}
+
+impl TryFrom<u8> for Resample {
+    type Error = String;
+
+    fn try_from(number: u8) -> Result<Self, String> {
+        match number {
+            0 => Ok(Self::Nearest),
+            1 => Ok(Self::Lanczos),
+            2 => Ok(Self::Bilinear),
+            3 => Ok(Self::Bicubic),
+            _ => Err(format!("resample {number} is none of 0 (nearest) to 3 (bicubic)")),
+        }
+    }
+}
+
+impl From<Resample> for u8 {
+    fn from(resample: Resample) -> Self {
+        match resample {
+            Resample::Nearest => 0,
+            Resample::Lanczos => 1,
+            Resample::Bilinear => 2,
+            Resample::Bicubic => 3,
+        }
+    }
+}
+
+impl Default for ImageProcessorConfig {
+    /// CLIP's own values (`transformers`, `CLIPImageProcessor`).
+    fn default() -> Self {
+        Self {
+            size: Size::Shortest { shortest_edge: 224 },
+            resample: Resample::Bicubic,
+            do_center_crop: true,
+            crop_size: None,
+            rescale_factor: 1.0 / 255.0,
+            image_mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
+            image_std: [0.268_629_54, 0.261_302_58, 0.275_777_11],
+        }
+    }
+}
+
+/// A processor that cannot be made.
+#[derive(Debug, Error)]
+pub enum ProcessorError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is no such configuration.
+    #[error("{} is not an image processor's configuration", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// The numbers make no tensor.
+    #[error("an image processor cannot work with {what}")]
+    Unusable {
+        /// Which numbers.
+        what: String,
+    },
+}
+
+/// The pixels of one image as a model takes them: f32, `[3, H, W]`, rescaled and normalized.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PixelValues {
+    /// Channel by channel, row by row.
+    pub data: Vec<f32>,
+    /// `H`
+    pub height: usize,
+    /// `W`
+    pub width: usize,
+}
+
+/// Resize, crop, rescale, normalize, in the order of the reference processors.
+#[derive(Debug, Clone)]
+pub struct ImageProcessor {
+    config: ImageProcessorConfig,
+    height: u32,
+    width: u32,
+}
+
+impl ImageProcessor {
+    /// Checks a configuration.
+    ///
+    /// # Errors
+    /// [`ProcessorError::Unusable`] for a size of zero, a crop larger than the resized picture can
+    /// be relied on to be, or a deviation of zero.
+    pub fn new(config: ImageProcessorConfig) -> Result<Self, ProcessorError> {
+        let unusable = |what: String| Err(ProcessorError::Unusable { what });
+        let (height, width) = output_size(&config);
+        if height == 0 || width == 0 || shorter(config.size) == 0 {
+            return unusable(format!("a size of {width}×{height} pixels"));
+        }
+        let (resized_height, resized_width) = match config.size {
+            Size::Rectangle { height, width } => (height, width),
+            Size::Shortest { shortest_edge: side } | Size::Side(side) => (side, side),
+        };
+        if height > resized_height || width > resized_width {
+            return unusable(format!(
+                "a crop of {width}×{height} out of pictures resized to {resized_width}×{resized_height}"
+            ));
+        }
+        if config.image_std.iter().any(|std| !std.is_normal()) {
+            return unusable(format!("image_std {:?}", config.image_std));
+        }
+        Ok(Self { config, height, width })
+    }
+
+    /// Reads a `preprocessor_config.json`.
+    ///
+    /// # Errors
+    /// [`ProcessorError`], naming the file or the numbers.
+    pub fn from_file(path: &Path) -> Result<Self, ProcessorError> {
+        let text = std::fs::read(path)
+            .map_err(|source| ProcessorError::Read { path: path.to_owned(), source })?;
+        let config = serde_json::from_slice(&text)
+            .map_err(|source| ProcessorError::Parse { path: path.to_owned(), source })?;
+        Self::new(config)
+    }
+
+    /// What it was made from.
+    #[must_use]
+    pub fn config(&self) -> &ImageProcessorConfig {
+        &self.config
+    }
+
+    /// Rows `H` of its output.
+    #[must_use]
+    pub fn height(&self) -> usize {
+        self.height as usize
+    }
+
+    /// Columns `W` of its output.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.width as usize
+    }
+
+    /// Makes the model's input of an upright picture.
+    #[must_use]
+    pub fn process(&self, picture: &RgbImage) -> PixelValues {
+        let resized = self.resize(picture);
+        let top = (resized.height() - self.height) / 2;
+        let left = (resized.width() - self.width) / 2;
+        self.normalize(&resized, top, left)
+    }
+
+    /// The picture at the size that the crop is cut from; at least as large as the crop.
+    #[must_use]
+    pub fn resize(&self, picture: &RgbImage) -> RgbImage {
+        let (width, height) = match self.config.size {
+            Size::Rectangle { height, width } => (width, height),
+            Size::Shortest { shortest_edge: side } | Size::Side(side) => {
+                shortest_side_to(side, picture.dimensions())
+            }
+        };
+        resize(picture, width, height, self.config.resample)
+    }
+
+    /// Cuts `[H, W]` at the given corner and lays it out channel by channel.
+    fn normalize(&self, resized: &RgbImage, top: u32, left: u32) -> PixelValues {
+        let (height, width) = (self.height as usize, self.width as usize);
+        let (factor, mean, std) =
+            (self.config.rescale_factor as f32, self.config.image_mean, self.config.image_std);
+        // one multiplication and one addition a value: (v·factor − mean) / std
+        let scale = std.map(|std| factor / std);
+        let shift = [0, 1, 2].map(|c: usize| -mean[c] / std[c]);
+        let mut data = vec![0f32; 3 * height * width];
+        let (red, rest) = data.split_at_mut(height * width);
+        let (green, blue) = rest.split_at_mut(height * width);
+        let stride = resized.width() as usize * 3;
+        for y in 0..height {
+            let start = (top as usize + y) * stride + left as usize * 3;
+            let (pixels, _) = resized.as_raw()[start..start + width * 3].as_chunks::<3>();
+            for (x, pixel) in pixels.iter().enumerate() {
+                let at = y * width + x;
+                red[at] = f32::from(pixel[0]) * scale[0] + shift[0];
+                green[at] = f32::from(pixel[1]) * scale[1] + shift[1];
+                blue[at] = f32::from(pixel[2]) * scale[2] + shift[2];
+            }
+        }
+        PixelValues { data, height, width }
+    }
+}
+
+fn shorter(size: Size) -> u32 {
+    match size {
+        Size::Rectangle { height, width } => height.min(width),
+        Size::Shortest { shortest_edge: side } | Size::Side(side) => side,
+    }
+}
+
+/// (height, width) of the tensor.
+fn output_size(config: &ImageProcessorConfig) -> (u32, u32) {
+    let cut = if config.do_center_crop { config.crop_size } else { None };
+    match cut.unwrap_or(config.size) {
+        Size::Rectangle { height, width } => (height, width),
+        Size::Shortest { shortest_edge: side } | Size::Side(side) => (side, side),
+    }
+}
+
+/// The shorter side becomes `side`, the longer one is truncated (`transformers`,
+/// `get_resize_output_image_size`).
+fn shortest_side_to(side: u32, (width, height): (u32, u32)) -> (u32, u32) {
+    let longer = |long: u32, short: u32| {
+        (u64::from(side) * u64::from(long) / u64::from(short.max(1))).min(u64::from(u16::MAX))
+            as u32
+    };
+    if width <= height { (side, longer(height, width)) } else { (longer(width, height), side) }
+}
+
+/// Pillow's BICUBIC is Catmull-Rom with antialiasing (worst difference 2/255); LANCZOS has three
+/// lobes.
+fn resize(picture: &RgbImage, width: u32, height: u32, resample: Resample) -> RgbImage {
+    if picture.dimensions() == (width, height) {
+        return picture.clone();
+    }
+    let algorithm = match resample {
+        Resample::Nearest => ResizeAlg::Nearest,
+        Resample::Lanczos => ResizeAlg::Convolution(FilterType::Lanczos3),
+        Resample::Bilinear => ResizeAlg::Convolution(FilterType::Bilinear),
+        Resample::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
+    };
+    let options = ResizeOptions::new().resize_alg(algorithm);
+    let source =
+        ImageRef::new(picture.width(), picture.height(), picture.as_raw(), PixelType::U8x3)
+            .expect("an RgbImage holds width × height × 3 bytes");
+    let mut resized = Image::new(width, height, PixelType::U8x3);
+    Resizer::new()
+        .resize(&source, &mut resized, &options)
+        .expect("source and target have the same pixel type");
+    RgbImage::from_raw(width, height, resized.into_vec())
+        .expect("the target was made for width × height")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn squash(height: u32, width: u32) -> ImageProcessorConfig {
+        ImageProcessorConfig {
+            size: Size::Rectangle { height, width },
+            do_center_crop: false,
+            image_mean: [127.0 / 255.0; 3],
+            image_std: [128.0 / 255.0; 3],
+            ..ImageProcessorConfig::default()
+        }
+    }
+
+    /// Left half red, right half blue.
+    fn halves(width: u32, height: u32) -> RgbImage {
+        RgbImage::from_fn(width, height, |x, _| {
+            image::Rgb(if x < width / 2 { [255, 0, 0] } else { [0, 0, 255] })
+        })
+    }
+
+    #[test]
+    fn values_are_rescaled_and_normalized_per_channel() {
+        let processor = ImageProcessor::new(squash(2, 2)).unwrap();
+        let values = processor.process(&RgbImage::from_pixel(2, 2, image::Rgb([255, 127, 0])));
+        // (v − 127) / 128
+        assert_eq!(values.data.len(), 12);
+        assert!((values.data[0] - 1.0).abs() < 1e-6);
+        assert!(values.data[4].abs() < 1e-6);
+        assert!((values.data[8] + 127.0 / 128.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn an_oblong_picture_tells_crop_from_squash() {
+        let picture = halves(300, 100);
+        let squashed = ImageProcessor::new(squash(10, 10)).unwrap().process(&picture);
+        let config = ImageProcessorConfig {
+            size: Size::Shortest { shortest_edge: 10 },
+            ..ImageProcessorConfig::default()
+        };
+        let cropped = ImageProcessor::new(config).unwrap();
+        assert_eq!(cropped.resize(&picture).dimensions(), (30, 10));
+        assert_eq!((cropped.height(), cropped.width()), (10, 10));
+        assert_eq!(squashed.data.len(), cropped.process(&picture).data.len());
+    }
+
+    #[test]
+    fn the_longer_side_is_truncated_and_the_crop_floored() {
+        assert_eq!(shortest_side_to(224, (640, 427)), (335, 224));
+        assert_eq!(shortest_side_to(224, (427, 640)), (224, 335));
+        assert_eq!(shortest_side_to(5, (1, 4_000_000)), (5, 65_535));
+    }
+
+    #[test]
+    fn hugging_face_files_of_several_ages_are_read() {
+        let old = r#"{"size": 224, "crop_size": 224, "do_center_crop": true, "resample": 3}"#;
+        let new = r#"{"size": {"shortest_edge": 224}, "crop_size": {"height": 224, "width": 224}}"#;
+        let squash = r#"{"size": {"height": 260, "width": 240}, "do_center_crop": false,
+                         "image_processor_type": "CLIPImageProcessor"}"#;
+        for (text, size) in [(old, (224, 224)), (new, (224, 224)), (squash, (260, 240))] {
+            let config: ImageProcessorConfig = serde_json::from_str(text).unwrap();
+            let processor = ImageProcessor::new(config).unwrap();
+            assert_eq!((processor.height(), processor.width()), size);
+        }
+    }
+
+    #[test]
+    fn numbers_that_make_no_tensor_are_refused() {
+        let zero = squash(0, 4);
+        let flat = ImageProcessorConfig { image_std: [1.0, 0.0, 1.0], ..squash(4, 4) };
+        let crop = ImageProcessorConfig {
+            do_center_crop: true,
+            crop_size: Some(Size::Side(8)),
+            ..squash(4, 4)
+        };
+        for config in [zero, flat, crop] {
+            assert!(matches!(ImageProcessor::new(config), Err(ProcessorError::Unusable { .. })));
+        }
+        assert!(serde_json::from_str::<ImageProcessorConfig>(r#"{"resample": 9}"#).is_err());
+    }
+}
