@@ -1,1 +1,4 @@
 //! The server of Clipsight: embeds pictures and words, keeps them, and finds them by meaning.
+
+pub mod catalog;
+pub mod index;

@@ -1,0 +1,214 @@
+//! Opening a collection: readers that take no lock, and the one writer.
+//! A new catalogue appears whole under its name or not at all, so one that is empty is damaged, not new.
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{
+    Sqlite, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+
+use super::{CatalogError, DataFolder, DataLock};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
+
+/// A reader waits this long for a lock of SQLite's own; in WAL mode that is next to never.
+const BUSY: Duration = Duration::from_secs(10);
+const READERS: u32 = 4;
+
+/// Questions to a collection. Cheap to clone; sees every transaction as soon as it is committed.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    pub(super) pool: SqlitePool,
+    pub(super) path: Arc<Path>,
+}
+
+/// The one process that changes a collection. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    /// The same collection, to ask.
+    pub reader: Reader,
+    /// Where its files lie.
+    pub folder: DataFolder,
+    /// One connection: SQLite has one writer, and waiting here is fairer than failing there.
+    pub(super) pool: SqlitePool,
+    _lock: Arc<DataLock>,
+}
+
+impl Reader {
+    /// Opens the collection of `folder` without a lock, beside a running writer or alone.
+    ///
+    /// # Errors
+    /// [`CatalogError::Missing`] before the first index; [`CatalogError::Damaged`], [`CatalogError::Older`]
+    /// or [`CatalogError::Newer`] where the file cannot be read by this program.
+    pub async fn open(folder: &DataFolder) -> Result<Self, CatalogError> {
+        let path = folder.catalog();
+        if !exists(&path)? {
+            return Err(CatalogError::Missing { folder: folder.path().to_owned() });
+        }
+        refuse_empty(&path)?;
+        let reader = Self::connect(&path).await?;
+        let applied: Option<i64> = sqlx::query_scalar("select max(version) from _sqlx_migrations")
+            .fetch_one(&reader.pool)
+            .await
+            .map_err(|source| reader.sql("read the version of the catalog", source))?;
+        let known = MIGRATIONS.iter().map(|m| m.version).max();
+        if applied > known {
+            return Err(CatalogError::Newer { path });
+        }
+        if applied < known {
+            return Err(CatalogError::Older { path });
+        }
+        Ok(reader)
+    }
+
+    async fn connect(path: &Path) -> Result<Self, CatalogError> {
+        let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .connect_with(options)
+            .await
+            .map_err(|source| CatalogError::sql("open the catalog", path, source))?;
+        Ok(Self { pool, path: path.into() })
+    }
+
+    /// Sorts an error of this catalogue.
+    pub(super) fn sql(&self, doing: &'static str, source: sqlx::Error) -> CatalogError {
+        CatalogError::sql(doing, &self.path, source)
+    }
+
+    /// Closes the connections; later questions fail.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+impl Writer {
+    /// Takes the data folder, makes the collection where there is none, and brings it up to date.
+    /// `holder` is what a second writer is told.
+    ///
+    /// # Errors
+    /// [`CatalogError::Locked`], [`CatalogError::Damaged`], [`CatalogError::Newer`], or what the
+    /// file system refuses.
+    pub async fn open(folder: DataFolder, holder: &str) -> Result<Self, CatalogError> {
+        folder.create()?;
+        let lock = folder.lock(holder)?;
+        let path = folder.catalog();
+        if exists(&path)? {
+            refuse_empty(&path)?;
+        } else {
+            create(&path).await?;
+        }
+        let pool = connect_writer(&path, SqliteJournalMode::Wal).await?;
+        migrate(&pool, &path).await?;
+        let reader = Reader::connect(&path).await?;
+        Ok(Self { reader, folder, pool, _lock: Arc::new(lock) })
+    }
+
+    /// Starts a transaction that may read before it writes.
+    pub(super) async fn begin(
+        &self,
+        doing: &'static str,
+    ) -> Result<sqlx::Transaction<'static, Sqlite>, CatalogError> {
+        // A deferred transaction that reads first fails as soon as somebody else has committed.
+        self.pool.begin_with("begin immediate").await.map_err(|e| self.sql(doing, e))
+    }
+
+    pub(super) fn sql(&self, doing: &'static str, source: sqlx::Error) -> CatalogError {
+        self.reader.sql(doing, source)
+    }
+
+    /// Closes the connections and folds the log into the catalogue; the lock goes with the last clone.
+    pub async fn close(&self) {
+        self.reader.close().await;
+        self.pool.close().await;
+    }
+}
+
+/// Builds the catalogue under another name and renames it, so that a kill leaves none or a whole one.
+async fn create(path: &Path) -> Result<(), CatalogError> {
+    let log = with_suffix(path, "-wal");
+    if exists(&log)? {
+        // SQLite would replay the log of the lost catalogue into the new one.
+        let source = "its log is there, the catalog is not".into();
+        return Err(CatalogError::Damaged { path: path.to_owned(), source });
+    }
+    let unfinished = with_suffix(path, ".new");
+    for leftover in [unfinished.clone(), with_suffix(&unfinished, "-journal")] {
+        if exists(&leftover)? {
+            std::fs::remove_file(&leftover).map_err(|source| CatalogError::File {
+                doing: "remove",
+                path: leftover,
+                source,
+            })?;
+        }
+    }
+    let pool = connect_writer(&unfinished, SqliteJournalMode::Delete).await?;
+    migrate(&pool, &unfinished).await?;
+    pool.close().await;
+    std::fs::rename(&unfinished, path).map_err(|source| CatalogError::File {
+        doing: "create",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+async fn connect_writer(
+    path: &Path,
+    journal: SqliteJournalMode,
+) -> Result<SqlitePool, CatalogError> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(journal)
+        // An acknowledged upload survives a power cut, not only a kill.
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY);
+    SqlitePoolOptions::new()
+        .max_connections(1)
+        .connect_with(options)
+        .await
+        .map_err(|source| CatalogError::sql("open the catalog", path, source))
+}
+
+async fn migrate(pool: &SqlitePool, path: &Path) -> Result<(), CatalogError> {
+    MIGRATIONS.run(pool).await.map_err(|error| match error {
+        MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => {
+            CatalogError::Newer { path: path.to_owned() }
+        }
+        MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => {
+            CatalogError::sql("bring the catalog up to date", path, source)
+        }
+        other => CatalogError::Damaged { path: path.to_owned(), source: Box::new(other) },
+    })
+}
+
+fn exists(path: &Path) -> Result<bool, CatalogError> {
+    path.try_exists().map_err(|source| CatalogError::File {
+        doing: "look at",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn refuse_empty(path: &Path) -> Result<(), CatalogError> {
+    let file = std::fs::metadata(path).map_err(|source| CatalogError::File {
+        doing: "look at",
+        path: path.to_owned(),
+        source,
+    })?;
+    if file.len() == 0 {
+        let source = "the file is empty".into();
+        return Err(CatalogError::Damaged { path: path.to_owned(), source });
+    }
+    Ok(())
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
