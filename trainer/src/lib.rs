@@ -1,1 +1,6 @@
 //! The trainer of Clipsight: aligns two towers on image-caption pairs, measures them, exports ONNX.
+pub mod data;
+pub mod objectives;
+pub mod optimizer;
+pub mod recipe;
+pub mod schedule;
