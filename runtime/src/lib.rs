@@ -1,1 +1,18 @@
-//! Placeholder while the rooms are laid out.
+//! A model bundle running in ONNX Runtime: the library, sessions over its graphs, and the check that
+//! it still answers as it did when it was measured.
+//!
+//! The only crate that names ONNX Runtime; it knows nothing of queues, SQL or HTTP.
+//! Its invariant: what leaves a tower is an [`clip::Embedding`] of the model's dimension.
+
+mod error;
+mod graph;
+pub mod library;
+mod model;
+mod self_check;
+mod towers;
+
+pub use error::RuntimeError;
+pub use graph::{Graph, Input, Output};
+pub use model::{Model, ModelOptions};
+pub use self_check::{SelfCheck, self_check};
+pub use towers::{ImageTower, TextTower};
