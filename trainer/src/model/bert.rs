@@ -1,0 +1,126 @@
+//! BERT (Devlin et al. 2018), its tokens pooled by their mean.
+//!
+//! Weight names as `transformers` has them for `BertModel`. Dropout is left out: towers are locked
+//! or fine-tuned gently. A text has one segment, so the segment embedding is its first row.
+
+use clip::config::{BertConfig, HiddenAct, Pooling};
+
+use super::{Heads, ModelError, Ops, Parameter};
+
+/// The text tower.
+#[derive(Debug, Clone)]
+pub struct Bert {
+    config: BertConfig,
+    heads: Heads,
+    prefix: String,
+}
+
+impl Bert {
+    /// The tower of `config` whose weights' names begin with `prefix`.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] where the heads do not divide the width.
+    pub fn new(config: &BertConfig, prefix: &str) -> Result<Self, ModelError> {
+        let count = config.num_attention_heads;
+        if count == 0 || !config.hidden_size.is_multiple_of(count) {
+            let rule = "divide hidden_size";
+            return Err(ModelError::Config { key: "num_attention_heads", rule });
+        }
+        let heads = Heads { count, width: config.hidden_size / count };
+        Ok(Self { config: config.clone(), heads, prefix: prefix.to_owned() })
+    }
+
+    /// `ids` and `mask` i64 `[B, L]` → pooled `[B, hidden_size]`.
+    ///
+    /// # Errors
+    /// As [`Ops`] says.
+    pub fn pooled<O: Ops>(
+        &self,
+        ops: &mut O,
+        ids: &O::Value,
+        mask: &O::Value,
+    ) -> Result<O::Value, ModelError> {
+        let mut x = self.embeddings(ops, ids)?; // [B, L, W]
+        let bias = ops.padding_bias(mask)?; // [B, 1, 1, L]
+        for layer in 0..self.config.num_hidden_layers {
+            x = self.layer(ops, &x, &bias, layer)?; // [B, L, W]
+        }
+        match self.config.pooling {
+            Pooling::Mean => ops.masked_mean(&x, mask), // [B, W]
+        }
+    }
+
+    fn embeddings<O: Ops>(&self, ops: &mut O, ids: &O::Value) -> Result<O::Value, ModelError> {
+        let name = |part: &str| format!("{}embeddings.{part}", self.prefix);
+        let words = ops.embedding(ids, &name("word_embeddings"))?; // [B, L, W]
+        let segment = ops.row(&name("token_type_embeddings"), 0)?; // [W]
+        let positions = ops.leading_rows(ids, &name("position_embeddings"))?; // [L, W]
+        let x = ops.add(&words, &segment)?;
+        let x = ops.add(&x, &positions)?;
+        ops.layer_norm(&x, &name("LayerNorm"), self.config.layer_norm_eps)
+    }
+
+    /// One transformer block, normalized after each half.
+    fn layer<O: Ops>(
+        &self,
+        ops: &mut O,
+        x: &O::Value,
+        bias: &O::Value,
+        layer: usize,
+    ) -> Result<O::Value, ModelError> {
+        let eps = self.config.layer_norm_eps;
+        let name = |part: &str| format!("{}encoder.layer.{layer}.{part}", self.prefix);
+        let q = ops.linear(x, &name("attention.self.query"))?;
+        let k = ops.linear(x, &name("attention.self.key"))?;
+        let v = ops.linear(x, &name("attention.self.value"))?;
+        let mixed = ops.attention([&q, &k, &v], self.heads, Some(bias))?;
+        let mixed = ops.linear(&mixed, &name("attention.output.dense"))?;
+        let mixed = ops.add(&mixed, x)?;
+        let x = ops.layer_norm(&mixed, &name("attention.output.LayerNorm"), eps)?; // [B, L, W]
+        let wide = ops.linear(&x, &name("intermediate.dense"))?; // [B, L, intermediate_size]
+        let wide = match self.config.hidden_act {
+            HiddenAct::Gelu => ops.gelu(&wide)?,
+        };
+        let narrow = ops.linear(&wide, &name("output.dense"))?; // [B, L, W]
+        let narrow = ops.add(&narrow, &x)?;
+        ops.layer_norm(&narrow, &name("output.LayerNorm"), eps)
+    }
+
+    /// What weights the tower wants. Training from nothing starts them as BERT does: normal with
+    /// deviation 0.02.
+    #[must_use]
+    pub fn parameters(&self) -> Vec<Parameter> {
+        let (config, width, prefix) = (&self.config, self.config.hidden_size, &self.prefix);
+        let mut all = Vec::new();
+        for (part, rows) in [
+            ("word_embeddings", config.vocab_size),
+            ("position_embeddings", config.max_position_embeddings),
+            ("token_type_embeddings", config.type_vocab_size),
+        ] {
+            let name = format!("{prefix}embeddings.{part}.weight");
+            all.push(Parameter::normal(name, &[rows, width], 0.02));
+        }
+        norm(&mut all, &format!("{prefix}embeddings.LayerNorm"), width);
+        for layer in 0..config.num_hidden_layers {
+            let name = |part: &str| format!("{prefix}encoder.layer.{layer}.{part}");
+            for part in ["self.query", "self.key", "self.value", "output.dense"] {
+                dense(&mut all, &name(&format!("attention.{part}")), [width, width]);
+            }
+            dense(&mut all, &name("intermediate.dense"), [config.intermediate_size, width]);
+            dense(&mut all, &name("output.dense"), [width, config.intermediate_size]);
+            norm(&mut all, &name("attention.output.LayerNorm"), width);
+            norm(&mut all, &name("output.LayerNorm"), width);
+        }
+        all
+    }
+}
+
+fn dense(all: &mut Vec<Parameter>, name: &str, shape: [usize; 2]) {
+    all.push(Parameter::normal(format!("{name}.weight"), &shape, 0.02));
+    all.push(Parameter::constant(format!("{name}.bias"), &shape[..1], 0.0));
+}
+
+fn norm(all: &mut Vec<Parameter>, name: &str, width: usize) {
+    all.push(Parameter::constant(format!("{name}.weight"), &[width], 1.0));
+    all.push(Parameter::constant(format!("{name}.bias"), &[width], 0.0));
+}

@@ -1,0 +1,272 @@
+//! Two towers, two projections, one scale.
+
+use std::path::Path;
+
+use clip::config::{ModelConfig, TextConfig, VisionConfig};
+
+use super::{Bert, EfficientNetLite, ModelError, Onnx, Ops, Parameter, Projection, Weights};
+use crate::onnx::{Dimension, ElementType, WeightStorage};
+
+/// Name of the learned scale, a logarithm, shape `[]`.
+pub const LOGIT_SCALE: &str = "logit_scale";
+
+const VISION: &str = "vision_model.";
+const TEXT: &str = "text_model.";
+
+/// One half of a dual encoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Pictures.
+    Image,
+    /// Texts.
+    Text,
+}
+
+/// Where the weights of two pretrained towers lie, under the names of their own checkpoints.
+#[derive(Debug, Clone, Copy)]
+pub struct TowerFiles<'a> {
+    /// Safetensors of the image tower.
+    pub image: &'a Path,
+    /// Safetensors of the text tower.
+    pub text: &'a Path,
+}
+
+/// A dual encoder by its configuration. It holds no weights: they are a [`Weights`] of their own,
+/// named `vision_model.…`, `text_model.…` (then as in each tower's checkpoint),
+/// `visual_projection.…`, `text_projection.…` and `logit_scale`, as `transformers` names them.
+#[derive(Debug, Clone)]
+pub struct DualEncoder {
+    /// Its configuration.
+    pub config: ModelConfig,
+    /// Projection of the image tower's pooled output.
+    pub image_projection: Projection,
+    /// Projection of the text tower's pooled output.
+    pub text_projection: Projection,
+    image_tower: ImageTower,
+    text_tower: TextTower,
+}
+
+#[derive(Debug, Clone)]
+enum ImageTower {
+    EfficientNetLite(EfficientNetLite),
+}
+
+#[derive(Debug, Clone)]
+enum TextTower {
+    Bert(Bert),
+}
+
+impl DualEncoder {
+    /// The encoder of `config`.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] where the configuration contradicts itself.
+    pub fn new(config: ModelConfig) -> Result<Self, ModelError> {
+        let (dim, bias) = (config.projection_dim, config.projection_bias);
+        if dim == 0 {
+            return Err(ModelError::Config { key: "projection_dim", rule: "be at least 1" });
+        }
+        let image_tower = match &config.vision_config {
+            VisionConfig::EfficientnetLite(lite) => {
+                ImageTower::EfficientNetLite(EfficientNetLite::new(lite, VISION))
+            }
+        };
+        let text_tower = match &config.text_config {
+            TextConfig::Bert(bert) => TextTower::Bert(Bert::new(bert, TEXT)?),
+        };
+        let (image, text) = (config.vision_config.hidden_size(), config.text_config.hidden_size());
+        let image_projection = Projection::new("visual_projection", image, dim, bias);
+        let text_projection = Projection::new("text_projection", text, dim, bias);
+        Ok(Self { config, image_projection, text_projection, image_tower, text_tower })
+    }
+
+    /// The tower's answer for `pixels` `[B, 3, H, W]` → `[B, hidden]`.
+    ///
+    /// # Errors
+    /// As [`Ops`] says.
+    pub fn image_pooled<O: Ops>(
+        &self,
+        ops: &mut O,
+        pixels: &O::Value,
+    ) -> Result<O::Value, ModelError> {
+        match &self.image_tower {
+            ImageTower::EfficientNetLite(tower) => tower.pooled(ops, pixels),
+        }
+    }
+
+    /// The tower's answer for `ids` and `mask` i64 `[B, L]` → `[B, hidden]`.
+    ///
+    /// # Errors
+    /// As [`Ops`] says.
+    pub fn text_pooled<O: Ops>(
+        &self,
+        ops: &mut O,
+        ids: &O::Value,
+        mask: &O::Value,
+    ) -> Result<O::Value, ModelError> {
+        match &self.text_tower {
+            TextTower::Bert(tower) => tower.pooled(ops, ids, mask),
+        }
+    }
+
+    /// Pooled `[B, hidden]` of one side → features `[B, D]`, not normalized.
+    ///
+    /// # Errors
+    /// As [`Ops`] says.
+    pub fn features<O: Ops>(
+        &self,
+        ops: &mut O,
+        side: Side,
+        pooled: &O::Value,
+    ) -> Result<O::Value, ModelError> {
+        self.projection(side).features(ops, pooled)
+    }
+
+    /// Pooled `[B, hidden]` of one side → embeddings `[B, D]`, of length one.
+    ///
+    /// # Errors
+    /// As [`Ops`] says.
+    pub fn embeddings<O: Ops>(
+        &self,
+        ops: &mut O,
+        side: Side,
+        pooled: &O::Value,
+    ) -> Result<O::Value, ModelError> {
+        let features = self.features(ops, side, pooled)?;
+        ops.l2_normalize(&features)
+    }
+
+    /// `pixels` `[B, 3, H, W]` → embeddings `[B, D]`, of length one.
+    ///
+    /// # Errors
+    /// As [`Ops`] says.
+    pub fn image_embeddings<O: Ops>(
+        &self,
+        ops: &mut O,
+        pixels: &O::Value,
+    ) -> Result<O::Value, ModelError> {
+        let pooled = self.image_pooled(ops, pixels)?;
+        self.embeddings(ops, Side::Image, &pooled)
+    }
+
+    /// `ids` and `mask` i64 `[B, L]` → embeddings `[B, D]`, of length one.
+    ///
+    /// # Errors
+    /// As [`Ops`] says.
+    pub fn text_embeddings<O: Ops>(
+        &self,
+        ops: &mut O,
+        ids: &O::Value,
+        mask: &O::Value,
+    ) -> Result<O::Value, ModelError> {
+        let pooled = self.text_pooled(ops, ids, mask)?;
+        self.embeddings(ops, Side::Text, &pooled)
+    }
+
+    /// The projection of one side.
+    #[must_use]
+    pub fn projection(&self, side: Side) -> &Projection {
+        match side {
+            Side::Image => &self.image_projection,
+            Side::Text => &self.text_projection,
+        }
+    }
+
+    /// What weights a tower wants, under their full names.
+    #[must_use]
+    pub fn tower_parameters(&self, side: Side) -> Vec<Parameter> {
+        match side {
+            Side::Image => match &self.image_tower {
+                ImageTower::EfficientNetLite(tower) => tower.parameters(),
+            },
+            Side::Text => match &self.text_tower {
+                TextTower::Bert(tower) => tower.parameters(),
+            },
+        }
+    }
+
+    /// What weights the projections and the scale want.
+    #[must_use]
+    pub fn head_parameters(&self) -> Vec<Parameter> {
+        let scale = f64::from(self.config.logit_scale_init_value);
+        let mut all = self.image_projection.parameters();
+        all.extend(self.text_projection.parameters());
+        all.push(Parameter::constant(LOGIT_SCALE.to_owned(), &[], scale));
+        all
+    }
+
+    /// Every weight that the model wants.
+    #[must_use]
+    pub fn parameters(&self) -> Vec<Parameter> {
+        let mut all = self.tower_parameters(Side::Image);
+        all.extend(self.tower_parameters(Side::Text));
+        all.extend(self.head_parameters());
+        all
+    }
+
+    /// Pretrained towers with projections that start anew from `seed`.
+    ///
+    /// # Errors
+    /// [`ModelError`] where a file cannot be read or does not fit the configuration.
+    pub fn from_towers(&self, files: TowerFiles<'_>, seed: i64) -> Result<Weights, ModelError> {
+        let mut weights = Weights::random(&self.head_parameters(), seed);
+        for (side, path, prefix) in
+            [(Side::Image, files.image, VISION), (Side::Text, files.text, TEXT)]
+        {
+            let mut tower = Weights::new();
+            tower.extend(prefix, Weights::load(path)?);
+            weights.extend("", tower.select(&self.tower_parameters(side))?);
+        }
+        Ok(weights)
+    }
+
+    /// The image graph: `pixel_values` f32 `[batch, 3, S, S]` → `image_embeds` f32 `[batch, D]`, of
+    /// length one. Standardization is folded into the projection.
+    ///
+    /// # Errors
+    /// [`ModelError`] where a weight is missing or does not fit.
+    pub fn export_image_graph(
+        &self,
+        weights: &Weights,
+        storage: WeightStorage,
+    ) -> Result<Vec<u8>, ModelError> {
+        let weights = folded(&self.image_projection, weights)?;
+        let mut ops = Onnx::new("vision_model", &weights, storage);
+        let side = Dimension::Fixed(self.config.vision_config.image_size());
+        let batch = Dimension::Named("batch");
+        let shape = [batch, Dimension::Fixed(3), side, side];
+        let pixels = ops.graph.input("pixel_values", ElementType::F32, &shape);
+        let embeds = self.image_embeddings(&mut ops, &pixels)?;
+        let shape = [batch, Dimension::Fixed(self.config.projection_dim)];
+        ops.graph.output(&embeds, "image_embeds", ElementType::F32, &shape);
+        Ok(ops.graph.finish())
+    }
+
+    /// The text graph: `input_ids` and `attention_mask` i64 `[batch, length]` → `text_embeds` f32
+    /// `[batch, D]`, of length one. Standardization is folded into the projection.
+    ///
+    /// # Errors
+    /// [`ModelError`] where a weight is missing or does not fit.
+    pub fn export_text_graph(
+        &self,
+        weights: &Weights,
+        storage: WeightStorage,
+    ) -> Result<Vec<u8>, ModelError> {
+        let weights = folded(&self.text_projection, weights)?;
+        let mut ops = Onnx::new("text_model", &weights, storage);
+        let shape = [Dimension::Named("batch"), Dimension::Named("length")];
+        let ids = ops.graph.input("input_ids", ElementType::I64, &shape);
+        let mask = ops.graph.input("attention_mask", ElementType::I64, &shape);
+        let embeds = self.text_embeddings(&mut ops, &ids, &mask)?;
+        let shape = [Dimension::Named("batch"), Dimension::Fixed(self.config.projection_dim)];
+        ops.graph.output(&embeds, "text_embeds", ElementType::F32, &shape);
+        Ok(ops.graph.finish())
+    }
+}
+
+/// `weights` with the standardization of `projection` gone into its weight and bias.
+fn folded(projection: &Projection, weights: &Weights) -> Result<Weights, ModelError> {
+    let mut weights = weights.clone();
+    projection.fold(&mut weights)?;
+    Ok(weights)
+}

@@ -1,0 +1,272 @@
+//! [`Ops`] written down as nodes of an ONNX graph.
+
+use super::{BatchNorm, Conv, Heads, ModelError, Ops, Weights};
+use crate::onnx::{Attribute, ElementType, GraphBuilder, Matrix, WeightStorage, Wire};
+
+/// Records what is asked for; the weights go into the graph in the form that `storage` says.
+#[derive(Debug)]
+pub struct Onnx<'w> {
+    weights: &'w Weights,
+    storage: WeightStorage,
+    /// The graph so far; inputs and outputs are declared here.
+    pub graph: GraphBuilder,
+}
+
+type Recorded = Result<Wire, ModelError>;
+
+const F32: (&str, Attribute) = ("to", Attribute::Int(ElementType::F32 as i64));
+
+impl<'w> Onnx<'w> {
+    /// An empty graph `name` over `weights`.
+    #[must_use]
+    pub fn new(name: &str, weights: &'w Weights, storage: WeightStorage) -> Self {
+        Self { weights, storage, graph: GraphBuilder::new(name) }
+    }
+
+    /// A vector or other small weight, always f32.
+    fn small(&mut self, name: &str) -> Recorded {
+        let (dims, data) = self.weights.data(name)?;
+        Ok(self.graph.f32s(name, &dims, &data))
+    }
+
+    /// A table `[rows, width]`.
+    fn table(&self, name: &str) -> Result<([usize; 2], Vec<f32>), ModelError> {
+        let name = format!("{name}.weight");
+        let (dims, data) = self.weights.data(&name)?;
+        match dims[..] {
+            [rows, width] => Ok(([rows, width], data)),
+            _ => Err(misshapen(name, &[-1, -1], &dims)),
+        }
+    }
+
+    /// One operation without attributes.
+    fn op(&mut self, op_type: &str, inputs: &[&Wire]) -> Wire {
+        self.graph.node(op_type, inputs, &[])
+    }
+
+    /// `[B, L, W]` → `[B, heads, L, d]` by `order` of (batch, token, head, within).
+    fn split_heads(&mut self, x: &Wire, heads: Heads, order: [i64; 4]) -> Wire {
+        let shape = [0, 0, int(heads.count), int(heads.width)];
+        let shape = self.graph.i64s("heads", &[4], &shape);
+        let split = self.op("Reshape", &[x, &shape]);
+        self.graph.node("Transpose", &[&split], &[("perm", Attribute::Ints(order.to_vec()))])
+    }
+
+    fn sum_tokens(&mut self, x: &Wire) -> Wire {
+        let axis = self.graph.i64s("axis", &[1], &[1]);
+        self.graph.node("ReduceSum", &[x, &axis], &[("keepdims", Attribute::Int(0))])
+    }
+
+    fn unsqueeze(&mut self, x: &Wire, axes: &[i64]) -> Wire {
+        let axes = self.graph.i64s("axes", &[axes.len()], axes);
+        self.op("Unsqueeze", &[x, &axes])
+    }
+}
+
+impl Ops for Onnx<'_> {
+    type Value = Wire;
+
+    fn has(&self, name: &str) -> bool {
+        self.weights.has(name)
+    }
+
+    /// `MatMul` with the transposed weight, so that the channels are its last dimension.
+    fn linear(&mut self, x: &Wire, name: &str) -> Recorded {
+        let ([outputs, inputs], data) = self.table(name)?;
+        let transposed = transpose(&data, outputs, inputs);
+        let dims = [inputs, outputs];
+        let matrix = Matrix { dims: &dims, channel_axis: 1, data: &transposed };
+        let weight = self.storage.add(&mut self.graph, &format!("{name}.weight"), matrix);
+        let y = self.op("MatMul", &[x, &weight]);
+        let bias = format!("{name}.bias");
+        if !self.has(&bias) {
+            return Ok(y);
+        }
+        let bias = self.small(&bias)?;
+        Ok(self.op("Add", &[&y, &bias]))
+    }
+
+    /// The normalization is folded into kernel and bias, as in the other interpretation.
+    fn conv_batch_norm(
+        &mut self,
+        x: &Wire,
+        name: &str,
+        conv: Conv,
+        norm: BatchNorm<'_>,
+    ) -> Recorded {
+        let weight_name = format!("{name}.weight");
+        let (dims, mut kernel) = self.weights.data(&weight_name)?;
+        let (scale, shift) = self.scale_and_shift(norm)?;
+        let [outputs, per_group, height, width] = dims[..] else {
+            return Err(misshapen(weight_name, &[-1; 4], &dims));
+        };
+        if outputs != scale.len() || (conv.depthwise && per_group != 1) {
+            return Err(misshapen(weight_name, &[int(scale.len()), -1, -1, -1], &dims));
+        }
+        for (channel, scale) in kernel.chunks_mut(per_group * height * width).zip(&scale) {
+            channel.iter_mut().for_each(|value| *value *= scale);
+        }
+        let matrix = Matrix { dims: &dims, channel_axis: 0, data: &kernel };
+        let weight = self.storage.add(&mut self.graph, &weight_name, matrix);
+        let bias = self.graph.f32s(&format!("{}.folded", norm.name), &[outputs], &shift);
+        let groups = if conv.depthwise { outputs } else { 1 };
+        let attributes = [
+            ("auto_pad", Attribute::Text("SAME_UPPER")),
+            ("group", Attribute::Int(int(groups))),
+            ("kernel_shape", Attribute::Ints(vec![int(height), int(width)])),
+            ("strides", Attribute::Ints(vec![conv.stride; 2])),
+        ];
+        Ok(self.graph.node("Conv", &[x, &weight, &bias], &attributes))
+    }
+
+    fn relu6(&mut self, x: &Wire) -> Recorded {
+        let (low, high) = (self.graph.scalar("low", 0.0), self.graph.scalar("high", 6.0));
+        Ok(self.op("Clip", &[x, &low, &high]))
+    }
+
+    /// The chain that ONNX Runtime fuses: `0.5 · (x · (erf(x / √2) + 1))`.
+    fn gelu(&mut self, x: &Wire) -> Recorded {
+        let root = self.graph.scalar("root_two", std::f32::consts::SQRT_2);
+        let (one, half) = (self.graph.scalar("one", 1.0), self.graph.scalar("half", 0.5));
+        let scaled = self.op("Div", &[x, &root]);
+        let erf = self.op("Erf", &[&scaled]);
+        let twice_phi = self.op("Add", &[&erf, &one]);
+        let product = self.op("Mul", &[x, &twice_phi]);
+        Ok(self.op("Mul", &[&product, &half]))
+    }
+
+    fn add(&mut self, a: &Wire, b: &Wire) -> Recorded {
+        Ok(self.op("Add", &[a, b]))
+    }
+
+    fn layer_norm(&mut self, x: &Wire, name: &str, eps: f64) -> Recorded {
+        let weight = self.small(&format!("{name}.weight"))?;
+        let bias = self.small(&format!("{name}.bias"))?;
+        let attributes = [("axis", Attribute::Int(-1)), ("epsilon", Attribute::Float(eps as f32))];
+        Ok(self.graph.node("LayerNormalization", &[x, &weight, &bias], &attributes))
+    }
+
+    fn embedding(&mut self, ids: &Wire, name: &str) -> Recorded {
+        let (dims, data) = self.table(name)?;
+        let table = Matrix { dims: &dims, channel_axis: 0, data: &data };
+        Ok(self.storage.add_lookup(&mut self.graph, &format!("{name}.weight"), table, ids))
+    }
+
+    fn leading_rows(&mut self, ids: &Wire, name: &str) -> Recorded {
+        let (dims, data) = self.table(name)?;
+        let table = Matrix { dims: &dims, channel_axis: 0, data: &data };
+        let rows = self.storage.add(&mut self.graph, &format!("{name}.weight"), table);
+        let shape = self.op("Shape", &[ids]);
+        let (start, one) =
+            (self.graph.i64s("start", &[1], &[0]), self.graph.i64s("one", &[1], &[1]));
+        let length = self.graph.node("Gather", &[&shape, &one], &[("axis", Attribute::Int(0))]);
+        Ok(self.op("Slice", &[&rows, &start, &length, &start]))
+    }
+
+    fn row(&mut self, name: &str, index: usize) -> Recorded {
+        let ([rows, width], data) = self.table(name)?;
+        let row = data.chunks(width.max(1)).nth(index).ok_or_else(|| {
+            misshapen(format!("{name}.weight"), &[int(index + 1), int(width)], &[rows, width])
+        })?;
+        Ok(self.graph.f32s(&format!("{name}.row"), &[width], row))
+    }
+
+    fn padding_bias(&mut self, mask: &Wire) -> Recorded {
+        let real = self.graph.node("Cast", &[mask], &[F32]);
+        let real = self.unsqueeze(&real, &[1, 2]);
+        let (one, large) = (self.graph.scalar("one", 1.0), self.graph.scalar("large", 10_000.0));
+        let minus_padding = self.op("Sub", &[&real, &one]);
+        Ok(self.op("Mul", &[&minus_padding, &large]))
+    }
+
+    /// Plain `MatMul` and `Softmax`; ONNX Runtime folds the transposes and the scale into them.
+    fn attention(&mut self, qkv: [&Wire; 3], heads: Heads, bias: Option<&Wire>) -> Recorded {
+        let scale = self.graph.scalar("scale", (heads.width as f32).sqrt().recip());
+        let q = self.split_heads(qkv[0], heads, [0, 2, 1, 3]); // [B, heads, L, d]
+        let k = self.split_heads(qkv[1], heads, [0, 2, 3, 1]); // [B, heads, d, L]
+        let v = self.split_heads(qkv[2], heads, [0, 2, 1, 3]); // [B, heads, L, d]
+        let scores = self.op("MatMul", &[&q, &k]); // [B, heads, L, L]
+        let mut scores = self.op("Mul", &[&scores, &scale]);
+        if let Some(bias) = bias {
+            scores = self.op("Add", &[&scores, bias]);
+        }
+        let shares = self.graph.node("Softmax", &[&scores], &[("axis", Attribute::Int(-1))]);
+        let mixed = self.op("MatMul", &[&shares, &v]); // [B, heads, L, d]
+        let order = [("perm", Attribute::Ints(vec![0, 2, 1, 3]))];
+        let mixed = self.graph.node("Transpose", &[&mixed], &order); // [B, L, heads, d]
+        let width = int(heads.count * heads.width);
+        let shape = self.graph.i64s("width", &[3], &[0, 0, width]);
+        Ok(self.op("Reshape", &[&mixed, &shape])) // [B, L, W]
+    }
+
+    fn masked_mean(&mut self, x: &Wire, mask: &Wire) -> Recorded {
+        let mask = self.graph.node("Cast", &[mask], &[F32]);
+        let mask = self.unsqueeze(&mask, &[2]); // [B, L, 1]
+        let real = self.op("Mul", &[x, &mask]);
+        let (sum, count) = (self.sum_tokens(&real), self.sum_tokens(&mask)); // [B, W], [B, 1]
+        let one = self.graph.scalar("one", 1.0);
+        let count = self.op("Max", &[&count, &one]);
+        Ok(self.op("Div", &[&sum, &count]))
+    }
+
+    fn global_average(&mut self, x: &Wire) -> Recorded {
+        let mean = self.op("GlobalAveragePool", &[x]); // [B, C, 1, 1]
+        Ok(self.graph.node("Flatten", &[&mean], &[("axis", Attribute::Int(1))]))
+    }
+
+    fn standardize(&mut self, x: &Wire, name: &str) -> Recorded {
+        let mean = self.small(&format!("{name}.input_mean"))?;
+        let std = self.small(&format!("{name}.input_std"))?;
+        let centred = self.op("Sub", &[x, &mean]);
+        Ok(self.op("Div", &[&centred, &std]))
+    }
+
+    fn l2_normalize(&mut self, x: &Wire) -> Recorded {
+        let axes = [("axes", Attribute::Ints(vec![-1])), ("keepdims", Attribute::Int(1))];
+        let length = self.graph.node("ReduceL2", &[x], &axes);
+        let least = self.graph.scalar("least", 1e-12);
+        let length = self.op("Max", &[&length, &least]);
+        Ok(self.op("Div", &[x, &length]))
+    }
+}
+
+impl Onnx<'_> {
+    /// `γ/√(σ² + ε)` and `β - μ · γ/√(σ² + ε)` for each channel.
+    fn scale_and_shift(&self, norm: BatchNorm<'_>) -> Result<(Vec<f32>, Vec<f32>), ModelError> {
+        let part = |part: &str| Ok(self.weights.data(&format!("{}.{part}", norm.name))?.1);
+        let (gamma, beta) = (part("weight")?, part("bias")?);
+        let (mean, variance) = (part("running_mean")?, part("running_var")?);
+        let scale: Vec<f32> = gamma
+            .iter()
+            .zip(&variance)
+            .map(|(gamma, variance)| gamma / (variance + norm.eps as f32).sqrt())
+            .collect();
+        let shift = scale.iter().zip(&mean).zip(&beta);
+        let shift = shift.map(|((scale, mean), beta)| beta - mean * scale).collect();
+        Ok((scale, shift))
+    }
+}
+
+fn misshapen(name: String, expected: &[i64], found: &[usize]) -> ModelError {
+    let found = found.iter().map(|&dim| int(dim)).collect();
+    ModelError::Shape { name, expected: expected.to_vec(), found }
+}
+
+fn int(dim: usize) -> i64 {
+    i64::try_from(dim).unwrap_or(i64::MAX)
+}
+
+/// `[rows, columns]` → `[columns, rows]`.
+fn transpose(data: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    (0..rows * columns).map(|index| data[(index % rows) * columns + index / rows]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::transpose;
+
+    #[test]
+    fn a_matrix_is_transposed() {
+        assert_eq!(transpose(&[1., 2., 3., 4., 5., 6.], 2, 3), [1., 4., 2., 5., 3., 6.]);
+    }
+}

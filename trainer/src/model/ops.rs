@@ -1,0 +1,201 @@
+//! The operations that every encoder is made of.
+
+use super::ModelError;
+
+/// Operations over an opaque value. Forward code is generic over it, so that the same lines train
+/// in libtorch and write the ONNX graph.
+///
+/// A `name` is the prefix of a weight as the original checkpoint has it: `linear(x, "a.b")` reads
+/// `a.b.weight` `[out, in]` and, where it exists, `a.b.bias` `[out]`.
+/// All arithmetic is f32.
+///
+/// Every method returns [`ModelError`] where a weight is missing or does not fit its input.
+pub trait Ops {
+    /// A tensor, or the promise of one.
+    type Value;
+
+    /// Whether the weight `name` exists, for parts that a model may lack.
+    fn has(&self, name: &str) -> bool;
+
+    /// `x · weightᵀ + bias` over the last dimension: `[…, in]` → `[…, out]`.
+    ///
+    /// # Errors
+    /// As the trait says.
+    fn linear(&mut self, x: &Self::Value, name: &str) -> Result<Self::Value, ModelError>;
+
+    /// Convolution without bias, then batch normalization by the stored statistics (never those of
+    /// the batch): `[B, C, H, W]` → `[B, O, ⌈H/stride⌉, ⌈W/stride⌉]`. `name.weight` is
+    /// `[O, C, k, k]`, or `[C, 1, k, k]` where `conv.depthwise`.
+    ///
+    /// Padding is TensorFlow's "same": where the total is odd, the extra row and column are below
+    /// and to the right.
+    ///
+    /// # Errors
+    /// As the trait says.
+    fn conv_batch_norm(
+        &mut self,
+        x: &Self::Value,
+        name: &str,
+        conv: Conv,
+        norm: BatchNorm<'_>,
+    ) -> Result<Self::Value, ModelError>;
+
+    /// `min(max(x, 0), 6)`.
+    ///
+    /// # Errors
+    /// As the trait says.
+    fn relu6(&mut self, x: &Self::Value) -> Result<Self::Value, ModelError>;
+
+    /// `x · Φ(x)`, exact by the error function (Hendrycks and Gimpel 2016).
+    ///
+    /// # Errors
+    /// As the trait says.
+    fn gelu(&mut self, x: &Self::Value) -> Result<Self::Value, ModelError>;
+
+    /// `a + b`, broadcast as numpy does.
+    ///
+    /// # Errors
+    /// As the trait says.
+    fn add(&mut self, a: &Self::Value, b: &Self::Value) -> Result<Self::Value, ModelError>;
+
+    /// Normalization over the last dimension with `name.weight` and `name.bias` (Ba et al. 2016).
+    ///
+    /// # Errors
+    /// As the trait says.
+    fn layer_norm(
+        &mut self,
+        x: &Self::Value,
+        name: &str,
+        eps: f64,
+    ) -> Result<Self::Value, ModelError>;
+
+    /// Rows of `name.weight` `[V, W]` for `ids` i64 `[B, L]` → `[B, L, W]`.
+    ///
+    /// # Errors
+    /// As the trait says.
+    fn embedding(&mut self, ids: &Self::Value, name: &str) -> Result<Self::Value, ModelError>;
+
+    /// The first `L` rows of `name.weight` for `ids` `[B, L]` → `[L, W]`: position embeddings.
+    ///
+    /// # Errors
+    /// As the trait says.
+    fn leading_rows(&mut self, ids: &Self::Value, name: &str) -> Result<Self::Value, ModelError>;
+
+    /// Row `index` of `name.weight` → `[W]`: the segment embedding of a text that has one segment.
+    ///
+    /// # Errors
+    /// As the trait says.
+    fn row(&mut self, name: &str, index: usize) -> Result<Self::Value, ModelError>;
+
+    /// What attention adds to its scores so that padding is not looked at: `mask` i64 `[B, L]`
+    /// (1 real, 0 padding) → `[B, 1, 1, L]`, 0 or -10,000 (as the first BERT; e⁻¹⁰⁰⁰⁰ is 0 in f32,
+    /// and a row of padding alone stays finite).
+    ///
+    /// # Errors
+    /// As the trait says.
+    fn padding_bias(&mut self, mask: &Self::Value) -> Result<Self::Value, ModelError>;
+
+    /// `softmax(q · kᵀ / √d + bias) · v` by heads (Vaswani et al. 2017, equation 1): three of
+    /// `[B, L, W]` → `[B, L, W]`, where `d = W / heads`.
+    ///
+    /// # Errors
+    /// As the trait says.
+    fn attention(
+        &mut self,
+        qkv: [&Self::Value; 3],
+        heads: Heads,
+        bias: Option<&Self::Value>,
+    ) -> Result<Self::Value, ModelError>;
+
+    /// Mean over real tokens: `[B, L, W]`, `mask` i64 `[B, L]` → `[B, W]`; zeros where all is
+    /// padding.
+    ///
+    /// # Errors
+    /// As the trait says.
+    fn masked_mean(
+        &mut self,
+        x: &Self::Value,
+        mask: &Self::Value,
+    ) -> Result<Self::Value, ModelError>;
+
+    /// Mean over height and width: `[B, C, H, W]` → `[B, C]`.
+    ///
+    /// # Errors
+    /// As the trait says.
+    fn global_average(&mut self, x: &Self::Value) -> Result<Self::Value, ModelError>;
+
+    /// `(x - name.input_mean) / name.input_std` over the last dimension.
+    ///
+    /// # Errors
+    /// As the trait says.
+    fn standardize(&mut self, x: &Self::Value, name: &str) -> Result<Self::Value, ModelError>;
+
+    /// Length one over the last dimension; a length under 1e-12 counts as 1e-12.
+    ///
+    /// # Errors
+    /// As the trait says.
+    fn l2_normalize(&mut self, x: &Self::Value) -> Result<Self::Value, ModelError>;
+}
+
+/// Settings of a convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conv {
+    /// Step in pixels, both ways.
+    pub stride: i64,
+    /// Whether each channel has its own kernel (groups = channels).
+    pub depthwise: bool,
+}
+
+/// Batch normalization (Ioffe and Szegedy 2015) by `name.{weight,bias,running_mean,running_var}`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BatchNorm<'a> {
+    /// Prefix of its weights.
+    pub name: &'a str,
+    /// Added to the variance.
+    pub eps: f64,
+}
+
+/// How attention splits the width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heads {
+    /// Heads.
+    pub count: usize,
+    /// Numbers to a head.
+    pub width: usize,
+}
+
+/// A weight that a model wants.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameter {
+    /// Full name.
+    pub name: String,
+    /// Shape.
+    pub shape: Vec<i64>,
+    /// Where training from nothing starts it.
+    pub init: Init,
+}
+
+/// The start of a weight.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    /// Normal around zero with this deviation.
+    Normal(f64),
+    /// One number everywhere.
+    Constant(f64),
+}
+
+impl Parameter {
+    /// A weight that starts normal around zero.
+    pub(super) fn normal(name: String, shape: &[usize], deviation: f64) -> Self {
+        Self { name, shape: sizes(shape), init: Init::Normal(deviation) }
+    }
+
+    /// A weight that starts as one number.
+    pub(super) fn constant(name: String, shape: &[usize], value: f64) -> Self {
+        Self { name, shape: sizes(shape), init: Init::Constant(value) }
+    }
+}
+
+fn sizes(shape: &[usize]) -> Vec<i64> {
+    shape.iter().map(|&dim| i64::try_from(dim).unwrap_or(i64::MAX)).collect()
+}

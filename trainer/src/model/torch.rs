@@ -1,0 +1,207 @@
+//! [`Ops`] computed by libtorch, with gradients where the weights ask for them.
+
+use tch::{Kind, TchError, Tensor};
+
+use super::{BatchNorm, Conv, Heads, ModelError, Ops, Weights};
+
+/// Computes at once, over borrowed weights. Values are tensors on the device of the weights.
+#[derive(Debug)]
+pub struct Torch<'w> {
+    weights: &'w Weights,
+}
+
+type Computed = Result<Tensor, ModelError>;
+
+impl<'w> Torch<'w> {
+    /// Computes with `weights`.
+    #[must_use]
+    pub fn new(weights: &'w Weights) -> Self {
+        Self { weights }
+    }
+
+    fn weight(&self, name: &str, part: &str) -> Result<&'w Tensor, ModelError> {
+        self.weights.get(&format!("{name}.{part}"))
+    }
+
+    fn optional(&self, name: &str, part: &str) -> Option<&'w Tensor> {
+        self.weight(name, part).ok()
+    }
+}
+
+impl Ops for Torch<'_> {
+    type Value = Tensor;
+
+    fn has(&self, name: &str) -> bool {
+        self.weights.has(name)
+    }
+
+    fn linear(&mut self, x: &Tensor, name: &str) -> Computed {
+        let (weight, bias) = (self.weight(name, "weight")?, self.optional(name, "bias"));
+        done("linear", name, x.f_linear(weight, bias))
+    }
+
+    fn conv_batch_norm(
+        &mut self,
+        x: &Tensor,
+        name: &str,
+        conv: Conv,
+        norm: BatchNorm<'_>,
+    ) -> Computed {
+        let [gamma, beta, mean, variance] = ["weight", "bias", "running_mean", "running_var"]
+            .map(|part| self.weight(norm.name, part));
+        let norm = Statistics {
+            gamma: gamma?,
+            beta: beta?,
+            mean: mean?,
+            variance: variance?,
+            eps: norm.eps,
+        };
+        let kernel = self.weight(name, "weight")?;
+        done("conv_batch_norm", name, conv_batch_norm(x, kernel, conv, &norm))
+    }
+
+    fn relu6(&mut self, x: &Tensor) -> Computed {
+        done("relu6", "", x.f_clamp(0.0, 6.0))
+    }
+
+    fn gelu(&mut self, x: &Tensor) -> Computed {
+        done("gelu", "", x.f_gelu("none"))
+    }
+
+    fn add(&mut self, a: &Tensor, b: &Tensor) -> Computed {
+        done("add", "", a.f_add(b))
+    }
+
+    fn layer_norm(&mut self, x: &Tensor, name: &str, eps: f64) -> Computed {
+        let (weight, bias) = (self.weight(name, "weight")?, self.weight(name, "bias")?);
+        let y = x.f_layer_norm(weight.size(), Some(weight), Some(bias), eps, false);
+        done("layer_norm", name, y)
+    }
+
+    fn embedding(&mut self, ids: &Tensor, name: &str) -> Computed {
+        let table = self.weight(name, "weight")?;
+        done("embedding", name, Tensor::f_embedding(table, ids, -1, false, false))
+    }
+
+    fn leading_rows(&mut self, ids: &Tensor, name: &str) -> Computed {
+        let table = self.weight(name, "weight")?;
+        let rows = ids.size2().and_then(|(_, length)| table.f_narrow(0, 0, length));
+        done("leading_rows", name, rows)
+    }
+
+    fn row(&mut self, name: &str, index: usize) -> Computed {
+        let table = self.weight(name, "weight")?;
+        let index = i64::try_from(index).unwrap_or(i64::MAX);
+        done("row", name, table.f_select(0, index))
+    }
+
+    fn padding_bias(&mut self, mask: &Tensor) -> Computed {
+        let bias = mask
+            .f_to_kind(Kind::Float)
+            .and_then(|real| real.f_sub_scalar(1.0))
+            .and_then(|minus_padding| minus_padding.f_mul_scalar(10_000.0))
+            .and_then(|bias| bias.f_unsqueeze(1)?.f_unsqueeze(1));
+        done("padding_bias", "", bias)
+    }
+
+    fn attention(&mut self, qkv: [&Tensor; 3], heads: Heads, bias: Option<&Tensor>) -> Computed {
+        done("attention", "", attention(qkv, heads, bias))
+    }
+
+    fn masked_mean(&mut self, x: &Tensor, mask: &Tensor) -> Computed {
+        done("masked_mean", "", masked_mean(x, mask))
+    }
+
+    fn global_average(&mut self, x: &Tensor) -> Computed {
+        done("global_average", "", x.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float))
+    }
+
+    fn standardize(&mut self, x: &Tensor, name: &str) -> Computed {
+        let (mean, std) = (self.weight(name, "input_mean")?, self.weight(name, "input_std")?);
+        done("standardize", name, x.f_sub(mean).and_then(|centred| centred.f_div(std)))
+    }
+
+    fn l2_normalize(&mut self, x: &Tensor) -> Computed {
+        done("l2_normalize", "", l2_normalize(x))
+    }
+}
+
+fn done(operation: &'static str, name: &str, result: Result<Tensor, TchError>) -> Computed {
+    result.map_err(|source| ModelError::Torch { operation, name: name.to_owned(), source })
+}
+
+/// Weights of one batch normalization.
+struct Statistics<'a> {
+    gamma: &'a Tensor,
+    beta: &'a Tensor,
+    mean: &'a Tensor,
+    variance: &'a Tensor,
+    eps: f64,
+}
+
+/// The normalization is folded into the kernel, `w · γ/√(σ² + ε)` and `β - μ · γ/√(σ² + ε)`: one
+/// pass over the pixels in place of two, and gradients flow to all of them.
+fn conv_batch_norm(
+    x: &Tensor,
+    kernel: &Tensor,
+    conv: Conv,
+    norm: &Statistics<'_>,
+) -> Result<Tensor, TchError> {
+    let scale = norm.variance.f_add_scalar(norm.eps)?.f_rsqrt()?.f_mul(norm.gamma)?; // [O]
+    let shift = norm.beta.f_sub(&norm.mean.f_mul(&scale)?)?; // [O]
+    let kernel = kernel.f_mul(&scale.f_view([-1, 1, 1, 1])?)?; // [O, C/groups, k, k]
+    let (_, _, height, width) = x.size4()?;
+    let (_, _, kernel_height, kernel_width) = kernel.size4()?;
+    let (top, bottom) = same_padding(height, kernel_height, conv.stride);
+    let (left, right) = same_padding(width, kernel_width, conv.stride);
+    let groups = if conv.depthwise { kernel.size()[0] } else { 1 };
+    let strides = [conv.stride; 2];
+    if (top, left) == (bottom, right) {
+        return x.f_conv2d(&kernel, Some(&shift), strides, [top, left], [1, 1], groups);
+    }
+    let padded = x.f_constant_pad_nd([left, right, top, bottom])?;
+    padded.f_conv2d(&kernel, Some(&shift), strides, [0, 0], [1, 1], groups)
+}
+
+/// TensorFlow's "same": before and after, the odd one after.
+fn same_padding(size: i64, kernel: i64, stride: i64) -> (i64, i64) {
+    let steps = (size + stride - 1) / stride;
+    let total = ((steps - 1) * stride + kernel - size).max(0);
+    (total / 2, total - total / 2)
+}
+
+fn attention(qkv: [&Tensor; 3], heads: Heads, bias: Option<&Tensor>) -> Result<Tensor, TchError> {
+    let (batch, length, width) = qkv[0].size3()?;
+    let count = i64::try_from(heads.count).unwrap_or(i64::MAX);
+    let split = |x: &Tensor| x.f_view([batch, -1, count, width / count])?.f_transpose(1, 2);
+    let [q, k, v] = [split(qkv[0])?, split(qkv[1])?, split(qkv[2])?]; // [B, heads, L, d]
+    let y = Tensor::f_scaled_dot_product_attention(&q, &k, &v, bias, 0.0, false, None, false)?;
+    y.f_transpose(1, 2)?.f_reshape([batch, length, width]) // [B, L, W]
+}
+
+fn masked_mean(x: &Tensor, mask: &Tensor) -> Result<Tensor, TchError> {
+    let mask = mask.f_to_kind(Kind::Float)?.f_unsqueeze(-1)?; // [B, L, 1]
+    let sum = x.f_mul(&mask)?.f_sum_dim_intlist([1i64].as_slice(), false, Kind::Float)?; // [B, W]
+    let count = mask.f_sum_dim_intlist([1i64].as_slice(), false, Kind::Float)?; // [B, 1]
+    sum.f_div(&count.f_clamp_min(1.0)?)
+}
+
+fn l2_normalize(x: &Tensor) -> Result<Tensor, TchError> {
+    let squares = x.f_mul(x)?.f_sum_dim_intlist([-1i64].as_slice(), true, Kind::Float)?;
+    x.f_div(&squares.f_sqrt()?.f_clamp_min(1e-12)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::same_padding;
+
+    #[test]
+    fn same_padding_puts_the_odd_pixel_after() {
+        assert_eq!(same_padding(260, 3, 2), (0, 1));
+        assert_eq!(same_padding(65, 3, 2), (1, 1));
+        assert_eq!(same_padding(130, 5, 2), (1, 2));
+        assert_eq!(same_padding(7, 1, 1), (0, 0));
+        assert_eq!(same_padding(7, 5, 1), (2, 2));
+        assert_eq!(same_padding(4, 1, 2), (0, 0));
+    }
+}

@@ -1,0 +1,182 @@
+//! How a weight lies in the file, and how it becomes f32 again.
+//!
+//! Arithmetic is f32 whatever the form: compact forms are widened by `Cast` (and `Mul` with the
+//! scales), which ONNX Runtime's constant folding runs once when the session is made. Measured with
+//! ONNX Runtime 1.32: `DequantizeLinear` would stay in the graph and run each time unless the
+//! session sets `session.disable_quant_qdq`; `Cast` and `Mul` fold under plain settings.
+
+use super::{Attribute, ElementType, GraphBuilder, Wire};
+
+/// The form of the large weights of a graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WeightStorage {
+    /// As trained.
+    F32,
+    /// Half precision for all but the small ones (fewer than 1,024 numbers).
+    F16,
+    /// Signed bytes with one f32 scale for each output channel (each row of an embedding) for
+    /// matrices of 4,096 numbers or more with at least 16 to a channel; the rest as [`Self::F16`].
+    Int8,
+}
+
+/// A weight as a matrix: `channels` rows that each could have a scale of their own.
+#[derive(Debug, Clone, Copy)]
+pub struct Matrix<'a> {
+    /// Shape in the graph.
+    pub dims: &'a [usize],
+    /// Which dimension counts the channels.
+    pub channel_axis: usize,
+    /// Elements in row-major order of `dims`.
+    pub data: &'a [f32],
+}
+
+const SMALL: usize = 1_024;
+const INT8_MIN: usize = 4_096;
+const INT8_MIN_PER_CHANNEL: usize = 16;
+
+impl WeightStorage {
+    /// How it is stored, in words for a manifest.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16, widened to f32 at load; small tensors f32",
+            Self::Int8 => {
+                "int8 with an f32 scale per output channel, widened to f32 at load; \
+                 depthwise and middling tensors f16, small ones f32"
+            }
+        }
+    }
+
+    /// Adds a weight to `graph` in this form; the wire carries f32.
+    pub fn add(self, graph: &mut GraphBuilder, label: &str, matrix: Matrix<'_>) -> Wire {
+        match self.form_of(&matrix) {
+            Self::F32 => graph.f32s(label, matrix.dims, matrix.data),
+            Self::F16 => {
+                let narrow = graph.f16s(label, matrix.dims, matrix.data);
+                widen(graph, &narrow)
+            }
+            Self::Int8 => {
+                let (bytes, scales) = quantize(&matrix);
+                let narrow = graph.i8s(label, matrix.dims, &bytes);
+                let scales = graph.f32s(&format!("{label}.scale"), &scale_dims(&matrix), &scales);
+                let wide = widen(graph, &narrow);
+                graph.node("Mul", &[&wide, &scales], &[])
+            }
+        }
+    }
+
+    /// Adds a table `[rows, width]` and looks up `ids`: only the rows asked for are widened, so
+    /// that a vocabulary stays small in memory too.
+    pub fn add_lookup(
+        self,
+        graph: &mut GraphBuilder,
+        label: &str,
+        table: Matrix<'_>,
+        ids: &Wire,
+    ) -> Wire {
+        let axis = [("axis", Attribute::Int(0))];
+        match self.form_of(&table) {
+            Self::F32 => {
+                let rows = graph.f32s(label, table.dims, table.data);
+                graph.node("Gather", &[&rows, ids], &axis)
+            }
+            Self::F16 => {
+                let rows = graph.f16s(label, table.dims, table.data);
+                let narrow = graph.node("Gather", &[&rows, ids], &axis);
+                widen(graph, &narrow)
+            }
+            Self::Int8 => {
+                let (bytes, scales) = quantize(&table);
+                let rows = graph.i8s(label, table.dims, &bytes);
+                let scales = graph.f32s(&format!("{label}.scale"), &scale_dims(&table), &scales);
+                let narrow = graph.node("Gather", &[&rows, ids], &axis);
+                let wide = widen(graph, &narrow);
+                let scale = graph.node("Gather", &[&scales, ids], &axis);
+                graph.node("Mul", &[&wide, &scale], &[])
+            }
+        }
+    }
+
+    /// The form that this policy chooses for one weight.
+    fn form_of(self, matrix: &Matrix<'_>) -> Self {
+        let count = matrix.data.len();
+        let channels = matrix.dims[matrix.channel_axis].max(1);
+        match self {
+            Self::F16 | Self::Int8 if count < SMALL => Self::F32,
+            Self::Int8 if count < INT8_MIN || count / channels < INT8_MIN_PER_CHANNEL => Self::F16,
+            chosen => chosen,
+        }
+    }
+}
+
+fn widen(graph: &mut GraphBuilder, narrow: &Wire) -> Wire {
+    graph.node("Cast", &[narrow], &[("to", Attribute::Int(ElementType::F32 as i64))])
+}
+
+/// The shape that lets the scales broadcast over the matrix: ones but for the channels.
+fn scale_dims(matrix: &Matrix<'_>) -> Vec<usize> {
+    let mut dims = vec![1; matrix.dims.len()];
+    dims[matrix.channel_axis] = matrix.dims[matrix.channel_axis];
+    dims
+}
+
+/// Symmetric rounding to -127..=127 by the largest magnitude of each channel.
+fn quantize(matrix: &Matrix<'_>) -> (Vec<i8>, Vec<f32>) {
+    let channels = matrix.dims[matrix.channel_axis];
+    let inner: usize = matrix.dims[matrix.channel_axis + 1..].iter().product();
+    let channel = |index: usize| (index / inner) % channels;
+    let mut scales = vec![0f32; channels];
+    for (index, value) in matrix.data.iter().enumerate() {
+        let scale = &mut scales[channel(index)];
+        *scale = scale.max(value.abs() / 127.0);
+    }
+    let byte = |(index, value): (usize, &f32)| {
+        let scale = scales[channel(index)];
+        if scale == 0.0 { 0 } else { (value / scale).round().clamp(-127.0, 127.0) as i8 }
+    };
+    let bytes = matrix.data.iter().enumerate().map(byte).collect();
+    (bytes, scales)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_channel_is_rounded_by_its_own_largest_value() {
+        let data = [1.27, -0.64, 0.0, 254.0, 100.9, -254.0];
+        let rows = Matrix { dims: &[2, 3], channel_axis: 0, data: &data };
+        let (bytes, scales) = quantize(&rows);
+        assert_eq!(bytes, [127, -64, 0, 127, 50, -127]);
+        assert!((scales[0] - 0.01).abs() < 1e-8 && scales[1] == 2.0);
+        assert_eq!(scale_dims(&rows), [2, 1]);
+    }
+
+    #[test]
+    fn channels_may_be_the_last_dimension() {
+        let data = [1.27, 254.0, -0.64, 100.9];
+        let columns = Matrix { dims: &[2, 2], channel_axis: 1, data: &data };
+        let (bytes, scales) = quantize(&columns);
+        assert_eq!(bytes, [127, 127, -64, 50]);
+        assert_eq!(scales.len(), 2);
+        assert_eq!(scale_dims(&columns), [1, 2]);
+    }
+
+    #[test]
+    fn a_channel_of_zeros_stays_zero() {
+        let (bytes, scales) = quantize(&Matrix { dims: &[1, 2], channel_axis: 0, data: &[0.0; 2] });
+        assert_eq!((bytes, scales), (vec![0, 0], vec![0.0]));
+    }
+
+    #[test]
+    fn depthwise_kernels_and_small_tensors_are_not_stored_as_bytes() {
+        let data = vec![0f32; 9 * 1_000];
+        let depthwise = Matrix { dims: &[1_000, 1, 3, 3], channel_axis: 0, data: &data };
+        assert_eq!(WeightStorage::Int8.form_of(&depthwise), WeightStorage::F16);
+        let bias = Matrix { dims: &[384], channel_axis: 0, data: &data[..384] };
+        assert_eq!(WeightStorage::Int8.form_of(&bias), WeightStorage::F32);
+        let matrix = Matrix { dims: &[90, 100], channel_axis: 0, data: &data };
+        assert_eq!(WeightStorage::Int8.form_of(&matrix), WeightStorage::Int8);
+    }
+}
