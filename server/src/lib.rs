@@ -1,4 +1,8 @@
 //! The server of Clipsight: embeds pictures and words, keeps them, and finds them by meaning.
 
 pub mod catalog;
+pub mod embed;
 pub mod index;
+pub mod ingest;
+pub mod search;
+pub mod settings;

@@ -11,8 +11,6 @@ pub enum Origin {
     Place(Place),
     /// An upload under this file name; its bytes lie in the data folder. It brings back what was deleted.
     Upload(String),
-    /// It is in the catalogue, and another model has embedded it.
-    Catalog,
 }
 
 /// A picture that has been read, decoded and embedded.
@@ -67,6 +65,11 @@ impl Writer {
         pictures: &[NewPicture],
     ) -> Result<Vec<Added>, CatalogError> {
         let mut tx = self.begin(DOING).await?;
+        let model: i64 = sqlx::query_scalar("select id from models where model_id = ?")
+            .bind(&model.0)
+            .fetch_one(&mut *tx)
+            .await
+            .map_err(|e| self.sql(DOING, e))?;
         let mut added = Vec::with_capacity(pictures.len());
         for picture in pictures {
             let one = add_one(&mut tx, model, picture).await.map_err(|e| self.sql(DOING, e))?;
@@ -101,23 +104,21 @@ impl Writer {
 
 async fn add_one(
     tx: &mut SqliteConnection,
-    model: &ModelId,
+    model: i64,
     picture: &NewPicture,
 ) -> Result<Added, sqlx::Error> {
     let id = add_content(tx, picture).await?;
     match &picture.origin {
         Origin::Place(place) => add_place(tx, id, place).await?,
         Origin::Upload(name) => add_upload(tx, id, name).await?,
-        Origin::Catalog => {}
     }
     // A deleted picture stays without a vector until an upload has brought it back.
     let fresh = sqlx::query(
         "insert into embeddings (model, picture, vector) \
-         select m.id, p.id, ? from models m, pictures p \
-         where m.model_id = ? and p.id = ? and p.hidden_at is null on conflict do nothing",
+         select ?, id, ? from pictures where id = ? and hidden_at is null on conflict do nothing",
     )
+    .bind(model)
     .bind(picture.embedding.to_le_bytes())
-    .bind(&model.0)
     .bind(id.0)
     .execute(&mut *tx)
     .await?

@@ -79,6 +79,11 @@ impl Reader {
         CatalogError::sql(doing, &self.path, source)
     }
 
+    /// The catalogue's file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Closes the connections; later questions fail.
     pub async fn close(&self) {
         self.pool.close().await;

@@ -17,6 +17,13 @@ pub struct KnownPlace {
     pub settled: bool,
 }
 
+impl KnownPlace {
+    /// Whether the file is still as it was.
+    pub(crate) fn is(&self, now: &super::Place) -> bool {
+        self.size_bytes == now.size_bytes && self.modified_ns == now.modified_ns
+    }
+}
+
 /// A picture that no file holds any more; it is gone from the catalogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vanished {
