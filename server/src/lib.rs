@@ -2,6 +2,7 @@
 
 pub mod catalog;
 pub mod embed;
+pub mod http;
 pub mod index;
 pub mod ingest;
 pub mod search;

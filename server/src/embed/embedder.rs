@@ -1,0 +1,129 @@
+//! The handle to a running model: texts and pictures in, embeddings out.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use clip::Embedding;
+use clip::image::{DecodeLimits, ImageProcessor, PixelValues};
+use lru::LruCache;
+use tokio::sync::Semaphore;
+
+use super::lane::Lane;
+use super::{EmbedError, ModelFacts};
+
+/// Texts longer than this are not cached: nobody repeats them, and the keys stay small.
+const LONGEST_CACHED_BYTES: usize = 512;
+
+/// A running model. Cheap to clone; the last clone stops its threads.
+#[derive(Clone)]
+pub struct Embedder {
+    pub(super) inner: Arc<Inner>,
+}
+
+/// An embedding of a text, and whether the model saw all of it.
+#[derive(Debug, Clone)]
+pub struct TextEmbedding {
+    /// Where the text lies.
+    pub embedding: Arc<Embedding>,
+    /// Whether the model's context cut off the end of the text.
+    pub truncated: bool,
+}
+
+pub(super) struct Inner {
+    pub(super) facts: ModelFacts,
+    pub(super) processor: ImageProcessor,
+    pub(super) limits: DecodeLimits,
+    pub(super) images: Lane<PixelValues, Embedding>,
+    pub(super) texts: Lane<String, TextEmbedding>,
+    pub(super) cache: Mutex<LruCache<String, TextEmbedding>>,
+    /// How many pictures are decoded at once: each can take three bytes a pixel.
+    pub(super) decoding: Semaphore,
+}
+
+impl Embedder {
+    /// What is running.
+    #[must_use]
+    pub fn facts(&self) -> &ModelFacts {
+        &self.inner.facts
+    }
+
+    /// Turns a decoded picture into what the image tower takes.
+    #[must_use]
+    pub fn processor(&self) -> &ImageProcessor {
+        &self.inner.processor
+    }
+
+    /// Which pictures may be decoded.
+    #[must_use]
+    pub fn limits(&self) -> &DecodeLimits {
+        &self.inner.limits
+    }
+
+    /// Whether both towers still take work.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.inner.images.is_alive() && self.inner.texts.is_alive()
+    }
+
+    /// Embeds one text, from the cache if it was asked for before.
+    ///
+    /// # Errors
+    /// [`EmbedError::Overloaded`] when the queue is full, and what the model says.
+    pub async fn text(&self, text: &str) -> Result<TextEmbedding, EmbedError> {
+        if let Some(known) = self.cached(text) {
+            return Ok(known);
+        }
+        let mut answers = self.texts(vec![text.to_owned()]).await?;
+        let answer = answers.pop().ok_or(EmbedError::Stopped)?;
+        if text.len() <= LONGEST_CACHED_BYTES {
+            let mut cache = self.inner.cache.lock().unwrap_or_else(PoisonError::into_inner);
+            cache.put(text.to_owned(), answer.clone());
+        }
+        Ok(answer)
+    }
+
+    /// Embeds many texts in their order, past the cache.
+    ///
+    /// # Errors
+    /// As [`Embedder::text`].
+    pub async fn texts(&self, texts: Vec<String>) -> Result<Vec<TextEmbedding>, EmbedError> {
+        self.inner.texts.run(texts).await
+    }
+
+    /// Decodes and embeds the bytes of one picture; the place in the queue is taken before the
+    /// decoding, so that a refusal costs nothing.
+    ///
+    /// # Errors
+    /// [`EmbedError::Overloaded`] when the queue is full, [`EmbedError::Picture`] when the bytes are
+    /// no picture, and what the model says.
+    pub async fn picture(&self, bytes: Arc<Vec<u8>>) -> Result<Embedding, EmbedError> {
+        let place = self.inner.images.reserve()?;
+        let turn = self.inner.decoding.acquire().await.map_err(|_| EmbedError::Stopped)?;
+        let inner = Arc::clone(&self.inner);
+        let decoding = tokio::task::spawn_blocking(move || {
+            let picture = clip::image::decode(&bytes, &inner.limits)?;
+            Ok::<_, EmbedError>(inner.processor.process(&picture.pixels))
+        });
+        let values = decoding.await.map_err(|_| EmbedError::Decoder)??;
+        drop(turn);
+        place.run(vec![values]).await?.pop().ok_or(EmbedError::Stopped)
+    }
+
+    /// Embeds prepared pictures in their order. For threads of their own: waits for room in the
+    /// queue, and panics inside an async task.
+    ///
+    /// # Errors
+    /// What the model says.
+    pub fn images_blocking(&self, images: Vec<PixelValues>) -> Result<Vec<Embedding>, EmbedError> {
+        self.inner.images.run_blocking(images)
+    }
+
+    fn cached(&self, text: &str) -> Option<TextEmbedding> {
+        self.inner.cache.lock().unwrap_or_else(PoisonError::into_inner).get(text).cloned()
+    }
+}
+
+/// An empty cache for so many texts.
+pub(super) fn cache(size: NonZeroUsize) -> Mutex<LruCache<String, TextEmbedding>> {
+    Mutex::new(LruCache::new(size))
+}

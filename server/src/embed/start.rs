@@ -1,0 +1,182 @@
+//! From a folder to a running, self-checked model.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clip::image::DecodeLimits;
+use clip::{ModelBundle, ModelId, TokenIds, Tokenizer};
+use runtime::{Model, ModelOptions, SelfCheck, TextTower};
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+
+use super::embedder::{Embedder, Inner, TextEmbedding, cache};
+use super::lane::{Lane, LaneSize};
+use super::{EmbedError, TowerError};
+
+/// How to run a bundle.
+#[derive(Debug, Clone)]
+pub struct EmbedOptions {
+    /// The bundle's folder.
+    pub model: PathBuf,
+    /// Which of its precisions; `None` leaves it to the bundle.
+    pub precision: Option<String>,
+    /// Threads of each tower, and pictures decoded at once.
+    pub threads: usize,
+    /// The ONNX Runtime library, should it not be looked for.
+    pub onnxruntime: Option<PathBuf>,
+    /// Most inputs in one run.
+    pub batch: NonZeroUsize,
+    /// Most requests that wait for a tower.
+    pub queue: NonZeroUsize,
+    /// Text embeddings kept.
+    pub text_cache: NonZeroUsize,
+    /// Which pictures may be decoded.
+    pub limits: DecodeLimits,
+}
+
+/// What is known of the running model, for people and for the other rooms.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct ModelFacts {
+    /// Names the model: vectors of one id can be compared.
+    pub id: ModelId,
+    /// The name of the bundle's folder.
+    pub name: String,
+    /// Which of the bundle's precisions runs.
+    pub precision: String,
+    /// Which execution provider of ONNX Runtime runs it.
+    pub provider: &'static str,
+    /// Numbers in an embedding.
+    pub dim: usize,
+    /// Longest text in tokens.
+    pub context_length: usize,
+    /// Width and height in pixels of what the image tower sees.
+    pub image_size: [usize; 2],
+    /// Templates that classes are put into where a request names none.
+    pub templates: Vec<String>,
+    /// Scale from cosine to logit, as a logarithm.
+    pub logit_scale: f32,
+    /// Whether the bundle had reference answers and reproduced them; one without is served
+    /// unchecked.
+    pub self_checked: bool,
+}
+
+impl Embedder {
+    /// Opens the bundle, runs its self-check, and starts a thread for each tower.
+    ///
+    /// # Errors
+    /// [`EmbedError::Bundle`] for a folder that is no bundle, [`EmbedError::Run`] without ONNX Runtime
+    /// and for a bundle that does not run or fails its self-check.
+    pub fn start(options: &EmbedOptions) -> Result<Self, EmbedError> {
+        let (bundle, model) = open(options)?;
+        let facts = facts_of(&bundle, &model)?;
+        let size = LaneSize { queue: options.queue.get(), batch: options.batch.get() };
+        let Model { mut image, text, .. } = model;
+        let images = Lane::start("embed-images", size, move |inputs: &[_]| {
+            image.embed(inputs).map_err(TowerError::from)
+        })?;
+        let texts = Lane::start("embed-texts", size, text_runner(bundle.tokenizer, text))?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                facts,
+                processor: bundle.processor,
+                limits: options.limits,
+                images,
+                texts,
+                cache: cache(options.text_cache),
+                decoding: Semaphore::new(options.threads.max(1)),
+            }),
+        })
+    }
+}
+
+/// Opens a bundle and refuses one that does not reproduce its reference answers.
+fn open(options: &EmbedOptions) -> Result<(ModelBundle, Model), EmbedError> {
+    let run = |source| EmbedError::Run(Box::new(source));
+    runtime::library::load(options.onnxruntime.as_deref()).map_err(run)?;
+    let bundle =
+        ModelBundle::open(&options.model).map_err(|source| EmbedError::Bundle(Box::new(source)))?;
+    let wanted = ModelOptions { threads: options.threads, precision: options.precision.clone() };
+    let mut model = Model::open(&bundle, &wanted).map_err(run)?;
+    match runtime::self_check(&mut model, &bundle).map_err(run)? {
+        Some(SelfCheck { compared, lowest_cosine }) => {
+            tracing::debug!(compared, lowest_cosine, "the model reproduces its own answers");
+        }
+        None => tracing::warn!(
+            model = %options.model.display(),
+            "the model has no manifest.json: it is served without a self-check"
+        ),
+    }
+    Ok((bundle, model))
+}
+
+fn facts_of(bundle: &ModelBundle, model: &Model) -> Result<ModelFacts, EmbedError> {
+    let id = match &bundle.manifest {
+        Some(manifest) => manifest.id.clone(),
+        None => content_id(&bundle.dir)?,
+    };
+    let name = std::path::absolute(&bundle.dir).ok();
+    let name = name.as_deref().and_then(Path::file_name).unwrap_or_default();
+    Ok(ModelFacts {
+        id,
+        name: name.to_string_lossy().into_owned(),
+        precision: model.precision.clone(),
+        provider: model.provider,
+        dim: model.dim,
+        context_length: bundle.tokenizer.context_length(),
+        image_size: [bundle.processor.width(), bundle.processor.height()],
+        templates: bundle.templates(),
+        logit_scale: bundle.logit_scale(),
+        self_checked: bundle.manifest.is_some(),
+    })
+}
+
+/// Tokenizes on the tower's own thread, then embeds.
+fn text_runner(
+    tokenizer: Tokenizer,
+    mut tower: TextTower,
+) -> impl FnMut(&[String]) -> Result<Vec<TextEmbedding>, TowerError> {
+    move |texts| {
+        let ids = texts.iter().map(|text| tokenizer.encode(text)).collect::<Result<Vec<_>, _>>()?;
+        let embeddings = tower.embed(&ids)?;
+        let whole = |(embedding, ids): (_, &TokenIds)| TextEmbedding {
+            embedding: Arc::new(embedding),
+            truncated: ids.truncated,
+        };
+        Ok(embeddings.into_iter().zip(&ids).map(whole).collect())
+    }
+}
+
+/// An id for a bundle that does not name itself: the sha-256 over its settings and graphs.
+fn content_id(dir: &Path) -> Result<ModelId, EmbedError> {
+    let mut files = vec![dir.join("config.json"), dir.join("tokenizer.json")];
+    files.push(dir.join("preprocessor_config.json"));
+    let graphs = dir.join("onnx");
+    let failed = |source| EmbedError::Read { path: graphs.clone(), source };
+    for entry in std::fs::read_dir(&graphs).map_err(failed)? {
+        files.push(entry.map_err(failed)?.path());
+    }
+    files.sort();
+    let mut hash = Sha256::new();
+    for path in files {
+        let copied = std::fs::File::open(&path)
+            .and_then(|mut file| std::io::copy(&mut file, &mut HashWriter(&mut hash)));
+        copied.map_err(|source| EmbedError::Read { path, source })?;
+    }
+    let hex = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(ModelId(hex))
+}
+
+/// Lets a file be copied into a hash, piece by piece.
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl std::io::Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

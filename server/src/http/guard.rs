@@ -1,0 +1,123 @@
+//! Around every request: its id, its time limit, whom it was meant for, and what its answer carries.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::{App, Problem};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What every answer carries: no guessing of types, no framing, no leaking of addresses.
+const HEADERS: [(HeaderName, HeaderValue); 4] = [
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
+];
+
+/// The outermost layer: gives the request its id and its time, and every error its form.
+pub(super) async fn finish(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let id = app.next_request_id();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let start = Instant::now();
+    let limit = Duration::from_secs(app.limits.timeout_s);
+    let answer = tokio::time::timeout(limit, next.run(request)).await;
+    let late = |_| Problem::timeout(app.limits.timeout_s).into_response();
+    let mut response = in_form(answer.unwrap_or_else(late), &id);
+    let headers = response.headers_mut();
+    headers.extend(HEADERS.map(|(name, value)| (name, value)));
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        headers.insert(REQUEST_ID, value);
+    }
+    let took_ms = start.elapsed().as_millis();
+    let status = response.status().as_u16();
+    tracing::debug!(id, %method, path, status, took_ms, "answered");
+    response
+}
+
+/// Gives a problem the id of its request, and makes one of a bare error status.
+fn in_form(mut response: Response, id: &str) -> Response {
+    let status = response.status();
+    let problem = match response.extensions_mut().remove::<Problem>() {
+        Some(problem) => problem,
+        None if status.is_client_error() || status.is_server_error() => Problem::bare(status),
+        None => return response,
+    };
+    let mut answer = problem.of_request(id).into_response();
+    for name in [header::ALLOW, header::CONTENT_RANGE] {
+        if let Some(value) = response.headers_mut().remove(&name) {
+            answer.headers_mut().insert(name, value);
+        }
+    }
+    answer
+}
+
+/// Lets only requests through that were meant for this server.
+///
+/// A page elsewhere can make its own name point at 127.0.0.1 and then read every answer (DNS
+/// rebinding); its requests still carry that name. And a form elsewhere can be posted here by a
+/// visitor's browser; its requests carry the other page's origin.
+pub(super) async fn meant_for_us(
+    State(app): State<Arc<App>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let host = host_of(&request);
+    if app.limits.loopback && !host.as_deref().is_some_and(|host| app.allows_host(host)) {
+        let named = host.unwrap_or_default();
+        let detail = format!(
+            "the Host header names {named:?}, but this server answers on this machine only; \
+             start it with --allow-host NAME if a proxy stands in front"
+        );
+        return Problem::foreign(detail).into_response();
+    }
+    let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    if let Some(origin) = request.headers().get(header::ORIGIN)
+        && !safe
+        && !is_own(origin, &request, &app)
+    {
+        return Problem::foreign("the request comes from a page of another origin").into_response();
+    }
+    next.run(request).await
+}
+
+/// Host and port that the request names: in its target (HTTP/2) or its Host header.
+fn authority(request: &Request) -> Option<String> {
+    let target = request.uri().authority().map(ToString::to_string);
+    let header = || request.headers().get(header::HOST)?.to_str().ok().map(str::to_owned);
+    target.or_else(header)
+}
+
+fn host_of(request: &Request) -> Option<String> {
+    let authority: axum::http::uri::Authority = authority(request)?.parse().ok()?;
+    Some(authority.host().trim_matches(['[', ']']).to_ascii_lowercase())
+}
+
+/// Whether the origin is this server as the request names it, or a host that was allowed.
+fn is_own(origin: &HeaderValue, request: &Request, app: &App) -> bool {
+    let Some(origin) = origin.to_str().ok().and_then(|text| text.parse::<Uri>().ok()) else {
+        return false;
+    };
+    let Some(theirs) = origin.authority() else { return false };
+    let same = authority(request).is_some_and(|ours| ours.eq_ignore_ascii_case(theirs.as_str()));
+    same || app.limits.allow_hosts.iter().any(|host| host.eq_ignore_ascii_case(theirs.host()))
+}
+
+impl App {
+    /// Whether a request may name this host on a loopback address.
+    fn allows_host(&self, host: &str) -> bool {
+        let local = host == "localhost" || host.ends_with(".localhost");
+        let loopback = host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        let named = self.limits.allow_hosts.iter().any(|name| name.eq_ignore_ascii_case(host));
+        local || loopback || named
+    }
+}

@@ -1,0 +1,60 @@
+//! The page at `/` and the two answers about health.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Serialize;
+
+use super::{App, Problem};
+
+/// The page may load its own files and nothing else, and show pictures that it was given.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+     img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+const HTML: &str = include_str!("../../../web/index.html");
+const CSS: &str = include_str!("../../../web/page.css");
+const JS: &str = include_str!("../../../web/page.js");
+const ICON: &str = include_str!("../../../web/icon.svg");
+
+/// The page and its files.
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/", get(|| async { part("text/html; charset=utf-8", HTML) }))
+        .route("/page.css", get(|| async { part("text/css; charset=utf-8", CSS) }))
+        .route("/page.js", get(|| async { part("text/javascript; charset=utf-8", JS) }))
+        .route("/icon.svg", get(|| async { part("image/svg+xml", ICON) }))
+}
+
+fn part(content_type: &'static str, text: &'static str) -> impl IntoResponse {
+    let headers: [(HeaderName, HeaderValue); 3] = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
+        // The page belongs to this version of the server.
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+    ];
+    (headers, text)
+}
+
+/// How the server is.
+#[derive(Serialize)]
+pub(super) struct Health {
+    status: &'static str,
+}
+
+/// The process answers.
+pub(super) async fn live() -> Json<Health> {
+    Json(Health { status: "live" })
+}
+
+/// Model and catalogue answer too.
+pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Health>, Problem> {
+    if !app.collection.embedder.is_alive() {
+        return Err(Problem::not_ready("the model has stopped; restart clipsight"));
+    }
+    app.collection.reader.current_model().await?;
+    Ok(Json(Health { status: "ready" }))
+}

@@ -1,0 +1,108 @@
+//! What a search needs at hand: the catalogue to ask, the index of its vectors, the model.
+
+use std::sync::Arc;
+
+use clip::Embedding;
+use tokio::sync::Semaphore;
+
+use super::{Classifier, SearchError};
+use crate::catalog::{PictureId, Reader};
+use crate::embed::Embedder;
+use crate::index::{ExactIndex, LiveIndex, VectorIndex};
+
+/// Searches that may wait for each one that runs; one more is refused.
+const WAITING_PER_RUNNING: usize = 32;
+
+/// A collection that can be searched.
+pub struct Collection {
+    /// Questions to the catalogue.
+    pub reader: Reader,
+    /// Every embedding of the model, kept in step with the catalogue by whoever changes it.
+    pub index: Arc<LiveIndex>,
+    /// The model that made the embeddings.
+    pub embedder: Embedder,
+    pub(super) classifier: Classifier,
+    scans: Scans,
+}
+
+/// A bound on scans: they take a core each and must not pile up.
+struct Scans {
+    admitted: Semaphore,
+    running: Semaphore,
+}
+
+/// The nearest pictures with their scores, and how they were found among how many.
+pub(super) struct Nearest {
+    pub(super) pictures: Vec<(PictureId, f32)>,
+    pub(super) total: usize,
+    pub(super) path_taken: &'static str,
+}
+
+impl Collection {
+    /// Reads every embedding of the model into an index.
+    ///
+    /// # Errors
+    /// [`CatalogError::OtherModel`](crate::catalog::CatalogError::OtherModel) for a collection that
+    /// another model embedded, and whatever else the catalogue says.
+    pub async fn open(
+        reader: Reader,
+        embedder: Embedder,
+        threads: usize,
+    ) -> Result<Self, SearchError> {
+        let facts = embedder.facts();
+        reader.require_model(&facts.id, facts.dim).await?;
+        let mut index = ExactIndex::new(facts.dim);
+        let mut fits = true;
+        reader
+            .for_each_embedding(&facts.id, |id, embedding| {
+                fits &= index.insert(id.key(), &embedding).is_ok();
+            })
+            .await?;
+        // The catalogue has checked each length against the model's.
+        if !fits {
+            return Err(SearchError::Broken);
+        }
+        let running = threads.max(1);
+        Ok(Self {
+            reader,
+            index: Arc::new(LiveIndex::new(index)),
+            classifier: Classifier::new(embedder.clone()),
+            embedder,
+            scans: Scans {
+                admitted: Semaphore::new(running * WAITING_PER_RUNNING),
+                running: Semaphore::new(running),
+            },
+        })
+    }
+
+    /// The embedding of a picture of the collection, named by a request at this pointer.
+    pub(super) async fn stored(
+        &self,
+        id: &str,
+        pointer: String,
+    ) -> Result<(PictureId, Embedding), SearchError> {
+        let missing = || SearchError::NoSuchPicture { id: id.to_owned(), pointer };
+        let Ok(picture) = id.parse::<PictureId>() else { return Err(missing()) };
+        match self.reader.embedding(picture, &self.embedder.facts().id).await? {
+            Some(embedding) => Ok((picture, embedding)),
+            None => Err(missing()),
+        }
+    }
+
+    /// The `k` nearest pictures, on a thread of its own.
+    pub(super) async fn nearest(&self, query: Embedding, k: usize) -> Result<Nearest, SearchError> {
+        let _admitted = self.scans.admitted.try_acquire().map_err(|_| SearchError::Overloaded)?;
+        let _running = self.scans.running.acquire().await.map_err(|_| SearchError::Broken)?;
+        let index = Arc::clone(&self.index);
+        let scan = tokio::task::spawn_blocking(move || {
+            let total = index.len();
+            index.search(&query, k, None).map(|found| (found, total))
+        });
+        let found = scan.await.map_err(|_| SearchError::Broken)?;
+        // The vector came out of the model that the index was built for.
+        let ((found, path_taken), total) = found.map_err(|_| SearchError::Broken)?;
+        let pictures =
+            found.into_iter().map(|hit| (PictureId::from_key(hit.key), hit.score)).collect();
+        Ok(Nearest { pictures, total, path_taken })
+    }
+}

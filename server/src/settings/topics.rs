@@ -1,0 +1,144 @@
+//! The settings themselves; the comment of each is its help text.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{SettingsError, starter_model};
+
+/// Where the collection lives.
+#[derive(Debug, Clone, Args)]
+pub struct DataSettings {
+    /// Folder of the collection: catalogue, thumbnails, uploads [default: $XDG_DATA_HOME/clipsight]
+    ///
+    /// Pictures stay where they are; only what Clipsight knows about them is kept here.
+    /// Different folders are different collections.
+    #[arg(long, value_name = "DIR", help_heading = "Collection")]
+    pub data: Option<PathBuf>,
+}
+
+/// Which model answers, and how it runs.
+#[derive(Debug, Clone, Args)]
+pub struct ModelSettings {
+    /// Folder of the model bundle [default: the starter, models/starter of the checkout]
+    #[arg(long, value_name = "DIR", help_heading = "Model")]
+    pub model: Option<PathBuf>,
+    /// Which of the bundle's precisions to run, for example int8 [default: the model's own choice]
+    #[arg(long, value_name = "NAME", help_heading = "Model")]
+    pub precision: Option<String>,
+    /// Threads for the model and for decoding pictures [default: one per processor core]
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    pub threads: Option<NonZeroUsize>,
+    /// The ONNX Runtime library [default: ORT_DYLIB_PATH, else the one `make onnxruntime` fetched]
+    #[arg(long, value_name = "FILE", help_heading = "Model")]
+    pub onnxruntime: Option<PathBuf>,
+}
+
+impl ModelSettings {
+    /// The number of threads to use: as set, else one per core.
+    #[must_use]
+    pub fn thread_count(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        self.threads.map_or_else(cores, NonZeroUsize::get)
+    }
+
+    /// The ONNX Runtime library that was named: as set, else in `ORT_DYLIB_PATH`, where other
+    /// programs look for it too.
+    #[must_use]
+    pub fn onnxruntime(&self) -> Option<PathBuf> {
+        let shared = || std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty());
+        self.onnxruntime.clone().or_else(|| shared().map(PathBuf::from))
+    }
+
+    /// The folder of the bundle: as set, else the starter's.
+    ///
+    /// # Errors
+    /// When none is set and there is no starter.
+    pub fn model(&self) -> Result<PathBuf, SettingsError> {
+        self.model.clone().map_or_else(starter_model, Ok)
+    }
+}
+
+/// Which pictures are accepted.
+#[derive(Debug, Clone, Args)]
+pub struct PictureSettings {
+    /// Refuse pictures with more pixels than this before decoding them
+    ///
+    /// A decoded picture takes three bytes a pixel, so the default of 200 megapixels bounds one
+    /// picture at 600 MB. Raise it for panoramas and scans if there is memory for them.
+    #[arg(long, value_name = "PIXELS", default_value_t = 200_000_000, help_heading = "Pictures")]
+    pub max_pixels: u64,
+}
+
+/// How much may wait for the model.
+#[derive(Debug, Clone, Args)]
+pub struct QueueSettings {
+    /// Most inputs that the model embeds in one run
+    ///
+    /// Batches are made of what waits and never waited for. More is slightly faster for pictures
+    /// on many cores and takes more memory.
+    #[arg(long, value_name = "N", default_value = "16", help_heading = "Queues")]
+    pub batch: NonZeroUsize,
+    /// Most requests that wait for the model; one more is refused with 503 and Retry-After
+    #[arg(long, value_name = "N", default_value = "64", help_heading = "Queues")]
+    pub queue: NonZeroUsize,
+    /// Text embeddings kept in memory; a repeated query then costs no model run
+    #[arg(long, value_name = "N", default_value = "10000", help_heading = "Queues")]
+    pub text_cache: NonZeroUsize,
+}
+
+/// How the server meets the network.
+#[derive(Debug, Clone, Args)]
+pub struct ServeSettings {
+    /// Address and port to listen on; port 0 picks a free one
+    ///
+    /// There is no authentication: on any address but a loopback one, whoever reaches the port
+    /// can see, add and delete pictures.
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        default_value = "127.0.0.1:8080",
+        help_heading = "Network"
+    )]
+    pub listen: String,
+    /// Further host name that requests may carry, for a proxy in front; may be repeated
+    ///
+    /// On a loopback address the Host header must name this machine, so that no web page can
+    /// reach the server by a name that it made point here.
+    #[arg(long, value_name = "NAME", help_heading = "Network")]
+    pub allow_host: Vec<String>,
+    /// Largest body of an upload, in MiB
+    #[arg(
+        long,
+        value_name = "MIB",
+        default_value_t = 64,
+        value_parser = clap::value_parser!(u64).range(1..=4096),
+        help_heading = "Network"
+    )]
+    pub max_upload_mib: u64,
+    /// Most bodies with pictures that are received at once; one more is refused with 503
+    #[arg(long, value_name = "N", default_value = "8", help_heading = "Network")]
+    pub uploads: NonZeroUsize,
+    /// Seconds after which an unfinished request is answered with 503
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 60,
+        value_parser = clap::value_parser!(u64).range(1..=86_400),
+        help_heading = "Network"
+    )]
+    pub timeout_s: u64,
+    /// Most connections held open at once; further ones wait to be accepted
+    #[arg(long, value_name = "N", default_value = "512", help_heading = "Network")]
+    pub connections: NonZeroUsize,
+    /// Seconds that open requests get to finish after Ctrl-C
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 10,
+        value_parser = clap::value_parser!(u64).range(0..=3600),
+        help_heading = "Network"
+    )]
+    pub grace_s: u64,
+}
