@@ -1,6 +1,7 @@
 //! The server of Clipsight: embeds pictures and words, keeps them, and finds them by meaning.
 
 pub mod catalog;
+pub mod cli;
 pub mod embed;
 pub mod http;
 pub mod index;

@@ -1,2 +1,7 @@
 //! The command line of the server.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    clipsight::cli::main()
+}

@@ -72,7 +72,7 @@ pub struct PictureSettings {
 }
 
 /// How much may wait for the model.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct QueueSettings {
     /// Most inputs that the model embeds in one run
     ///
@@ -141,4 +141,25 @@ pub struct ServeSettings {
         help_heading = "Network"
     )]
     pub grace_s: u64,
+}
+
+impl Default for QueueSettings {
+    /// The same numbers as the flags have where they are not set.
+    fn default() -> Self {
+        let number = |n| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
+        Self { batch: number(16), queue: number(64), text_cache: number(10_000) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{Command, FromArgMatches};
+
+    #[test]
+    fn default_queues_are_those_of_the_flags() {
+        let command = QueueSettings::augment_args(Command::new("x"));
+        let flags = QueueSettings::from_arg_matches(&command.get_matches_from(["x"])).unwrap();
+        assert_eq!(flags, QueueSettings::default());
+    }
 }

@@ -1,0 +1,102 @@
+//! `clipsight index`: folders into the collection.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::progress::{Show, duration};
+use super::signals::Signals;
+use super::{Outcome, collection, output};
+use crate::catalog::Writer;
+use crate::ingest::{Ingest, Job, Model, ModelChange, Report};
+use crate::settings::{DataSettings, ModelSettings, PictureSettings, QueueSettings};
+
+/// Failures that are shown one by one; `--json` has them all.
+const SHOWN_FAILURES: usize = 20;
+
+/// Adds the pictures of folders to the collection
+///
+/// Goes through the folders with all that is in them and embeds every picture that is new.
+/// What is known is not read again, so indexing a folder again is quick, and an interrupted run goes
+/// on where it ended.
+/// Pictures that have vanished from the given folders are removed from the collection; a picture
+/// that was deleted in Clipsight stays away.
+/// Hidden files and folders are left out.
+///
+/// Ends with 1 if some files could not be read, each named with its reason.
+#[derive(Debug, Args)]
+pub(super) struct IndexArgs {
+    /// Folders and files to add
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Embed the whole collection anew with this model, which need not be the one that made it
+    #[arg(long)]
+    reembed: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    data: DataSettings,
+    #[command(flatten)]
+    model: ModelSettings,
+    #[command(flatten)]
+    pictures: PictureSettings,
+    #[command(flatten)]
+    queue: QueueSettings,
+}
+
+pub(super) fn run(args: &IndexArgs) -> Result<Outcome> {
+    let tokio = collection::tokio()?;
+    // The lock before the model: a second writer hears of the first at once.
+    let folder = collection::folder(&args.data)?;
+    let writer = tokio.block_on(Writer::open(folder, "clipsight index"))?;
+    let embedder = collection::embedder(&args.model, &args.pictures, &args.queue)?;
+    let (model, limits) = (Model::of(&embedder), *embedder.limits());
+    let change = if args.reembed { ModelChange::Reembed } else { ModelChange::Refuse };
+    let opening = Ingest::open(writer.clone(), model, limits, None, change);
+    let ingest = tokio.block_on(opening)?;
+    let cancel = tokio.block_on(async {
+        Ok::<_, anyhow::Error>(Signals::listen()?.into_flag("stopping after this batch …"))
+    })?;
+    let show = Show::start();
+    let report = ingest.index(&Job {
+        roots: &args.paths,
+        threads: args.model.thread_count(),
+        cancel: &cancel,
+        progress: &|progress| show.update(progress),
+    });
+    show.finish();
+    tokio.block_on(writer.close());
+    let report = report?;
+    tell_failures(&report, args.json);
+    if args.json {
+        output::json(&report)?;
+    } else {
+        output::line(&summary(&report))?;
+    }
+    if report.interrupted {
+        output::tell("interrupted: what is indexed stays; the same command goes on from here");
+    }
+    let whole = report.failed.is_empty() && !report.interrupted;
+    Ok(if whole { Outcome::Done } else { Outcome::Partly })
+}
+
+/// Names the files that could not be taken.
+fn tell_failures(report: &Report, in_json: bool) {
+    let shown = if in_json { 0 } else { SHOWN_FAILURES };
+    for failure in report.failed.iter().take(shown) {
+        output::tell(&format!("not indexed: {}: {}", failure.path, failure.reason));
+    }
+    let more = report.failed.len().saturating_sub(SHOWN_FAILURES);
+    if more > 0 && !in_json {
+        output::tell(&format!("… and {more} more; --json lists them all"));
+    }
+}
+
+fn summary(report: &Report) -> String {
+    let Report { indexed, unchanged, removed, .. } = report;
+    let took = duration(std::time::Duration::from_secs_f64(report.seconds));
+    let failed = report.failed.len();
+    format!("{indexed} indexed, {unchanged} unchanged, {removed} removed, {failed} failed in {took}")
+}

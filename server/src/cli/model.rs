@@ -1,0 +1,139 @@
+//! `clipsight model`: looking after bundles.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use clip::ModelBundle;
+use runtime::{Model, ModelOptions, RuntimeError};
+use serde::Serialize;
+
+use super::{Outcome, output};
+use crate::settings::ModelSettings;
+
+/// Looks after models
+#[derive(Debug, Subcommand)]
+pub(super) enum ModelCommand {
+    Check(CheckArgs),
+}
+
+/// Runs a model and compares its answers with those it was measured by
+///
+/// A bundle carries texts and pictures with the embeddings that they must give. This runs each
+/// precision that the bundle holds over them. Ends with 1 if one does not reproduce them.
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// Folder of the bundle [default: the one of --model]
+    dir: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    model: ModelSettings,
+}
+
+/// What came of a bundle.
+#[derive(Serialize)]
+struct Checked {
+    dir: PathBuf,
+    id: Option<String>,
+    checks: Vec<Check>,
+}
+
+/// What came of one precision.
+#[derive(Serialize)]
+struct Check {
+    precision: String,
+    provider: Option<&'static str>,
+    dim: Option<usize>,
+    /// Reference inputs that were compared.
+    compared: usize,
+    lowest_cosine: Option<f32>,
+    tolerance: Option<f32>,
+    passed: bool,
+    /// Why it did not pass.
+    reason: Option<String>,
+}
+
+pub(super) fn run(command: &ModelCommand) -> Result<Outcome> {
+    let ModelCommand::Check(args) = command;
+    runtime::library::load(args.model.onnxruntime().as_deref())?;
+    let dir = args.dir.clone().map_or_else(|| args.model.model(), Ok)?;
+    let bundle = ModelBundle::open(&dir)?;
+    let names: Vec<Option<String>> = match (&args.model.precision, &bundle.manifest) {
+        (Some(name), _) => vec![Some(name.clone())],
+        (None, Some(manifest)) => manifest.precisions.keys().cloned().map(Some).collect(),
+        (None, None) => vec![None],
+    };
+    let threads = args.model.thread_count();
+    let checks: Vec<Check> = names.into_iter().map(|name| check(&bundle, name, threads)).collect();
+    let passed = !checks.is_empty() && checks.iter().all(|check| check.passed);
+    let id = bundle.manifest.as_ref().map(|manifest| manifest.id.0.clone());
+    let checked = Checked { dir, id, checks };
+    if args.json {
+        output::json(&checked)?;
+    } else {
+        show(&checked)?;
+    }
+    Ok(if passed { Outcome::Done } else { Outcome::Partly })
+}
+
+fn check(bundle: &ModelBundle, name: Option<String>, threads: usize) -> Check {
+    let precision = name.clone().unwrap_or_else(|| "fp32".to_owned());
+    let manifest = bundle.manifest.as_ref();
+    let tolerance = manifest.and_then(|m| Some(m.precisions.get(&precision)?.tolerance));
+    let blank = Check {
+        precision,
+        provider: None,
+        dim: None,
+        compared: 0,
+        lowest_cosine: None,
+        tolerance,
+        passed: false,
+        reason: None,
+    };
+    match compare(bundle, name, threads) {
+        Ok((model, Some(found))) => Check {
+            provider: Some(model.provider),
+            dim: Some(model.dim),
+            compared: found.compared,
+            lowest_cosine: Some(found.lowest_cosine),
+            passed: true,
+            ..blank
+        },
+        Ok((model, None)) => Check {
+            provider: Some(model.provider),
+            dim: Some(model.dim),
+            reason: Some("it runs, but has no manifest.json to compare with".to_owned()),
+            ..blank
+        },
+        Err(error) => Check { reason: Some(format!("{:#}", anyhow::Error::new(error))), ..blank },
+    }
+}
+
+fn compare(
+    bundle: &ModelBundle,
+    precision: Option<String>,
+    threads: usize,
+) -> Result<(Model, Option<runtime::SelfCheck>), RuntimeError> {
+    let mut model = Model::open(bundle, &ModelOptions { threads, precision })?;
+    let found = runtime::self_check(&mut model, bundle)?;
+    Ok((model, found))
+}
+
+fn show(checked: &Checked) -> Result<()> {
+    let number = |value: Option<f32>| value.map_or_else(|| "-".to_owned(), |v| format!("{v:.6}"));
+    let row = |check: &Check| {
+        let verdict = match &check.reason {
+            Some(reason) => format!("no: {reason}"),
+            None => "yes".to_owned(),
+        };
+        let compared = check.compared.to_string();
+        let (lowest, wanted) = (number(check.lowest_cosine), number(check.tolerance));
+        [check.precision.clone(), compared, lowest, wanted, verdict]
+    };
+    let rows: Vec<[String; 5]> = checked.checks.iter().map(row).collect();
+    output::line(&format!("{} ({})", checked.dir.display(), checked.id.as_deref().unwrap_or("no id")))?;
+    let heading = ["precision", "compared", "lowest cosine", "wanted", "reproduced"];
+    output::table(heading, &rows).iter().try_for_each(|line| output::line(line))
+}
