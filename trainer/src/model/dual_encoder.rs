@@ -208,7 +208,7 @@ impl DualEncoder {
     ///
     /// # Errors
     /// [`ModelError`] where a file cannot be read or does not fit the configuration.
-    pub fn from_towers(&self, files: TowerFiles<'_>, seed: i64) -> Result<Weights, ModelError> {
+    pub fn from_towers(&self, files: TowerFiles<'_>, seed: u64) -> Result<Weights, ModelError> {
         let mut weights = Weights::random(&self.head_parameters(), seed);
         for (side, path, prefix) in
             [(Side::Image, files.image, VISION), (Side::Text, files.text, TEXT)]

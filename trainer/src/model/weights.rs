@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
 
 use super::{Init, ModelError, Parameter};
@@ -56,21 +58,19 @@ impl Weights {
             .map_err(|source| ModelError::File { path: path.to_owned(), source })
     }
 
-    /// Makes every weight of `parameters` by its [`Init`], the same for the same seed.
-    ///
-    /// Seeds libtorch's generator of this process.
+    /// Makes every weight of `parameters` by its [`Init`], the same for the same seed everywhere.
     #[must_use]
-    pub fn random(parameters: &[Parameter], seed: i64) -> Self {
-        tch::manual_seed(seed);
+    pub fn random(parameters: &[Parameter], seed: u64) -> Self {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut weights = Self::new();
-        for parameter in parameters {
-            let shape = parameter.shape.as_slice();
-            let options = (Kind::Float, Device::Cpu);
-            let tensor = match parameter.init {
-                Init::Normal(deviation) => Tensor::randn(shape, options) * deviation,
-                Init::Constant(value) => Tensor::full(shape, value, options),
+        for Parameter { name, shape, init } in parameters {
+            let count = usize::try_from(shape.iter().product::<i64>()).unwrap_or(0);
+            let mut number = || match init {
+                Init::Normal(deviation) => (normal(&mut random) * deviation) as f32,
+                Init::Constant(value) => *value as f32,
             };
-            weights.insert(parameter.name.clone(), tensor);
+            let numbers: Vec<f32> = (0..count).map(|_| number()).collect();
+            weights.insert(name.clone(), Tensor::from_slice(&numbers).view(shape.as_slice()));
         }
         weights
     }
@@ -160,6 +160,12 @@ impl Clone for Weights {
     }
 }
 
+/// A number from the standard normal distribution (Box and Muller 1958).
+fn normal(random: &mut ChaCha8Rng) -> f64 {
+    let (radius, angle): (f64, f64) = (1.0 - random.random::<f64>(), random.random());
+    (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,6 +198,15 @@ mod tests {
         assert_eq!(a.data("a.weight").unwrap(), b.data("a.weight").unwrap());
         assert_ne!(a.data("a.weight").unwrap(), c.data("a.weight").unwrap());
         assert_eq!(a.data("a.bias").unwrap(), (vec![3], vec![1.0; 3]));
+    }
+
+    #[test]
+    fn normal_numbers_have_the_deviation_asked_for() {
+        let wide = Parameter::normal("w".to_owned(), &[100, 100], 0.5);
+        let weights = Weights::random(&[wide], 1);
+        let tensor = weights.get("w").unwrap();
+        assert!(tensor.mean(Kind::Float).double_value(&[]).abs() < 0.02);
+        assert!((tensor.std(true).double_value(&[]) - 0.5).abs() < 0.02);
     }
 
     #[test]

@@ -1,0 +1,245 @@
+//! Each operation of `Ops`: libtorch and the recorded graph in ONNX Runtime give the same numbers.
+
+mod harness;
+
+use clipsight_trainer::model::{BatchNorm, Conv, Heads, ModelError, Ops};
+use clipsight_trainer::onnx::WeightStorage;
+
+use harness::{Case, Feed, agree, weights};
+
+/// Names a case and the operation that it runs.
+macro_rules! case {
+    ($name:ident, |$ops:ident, $inputs:ident| $body:expr) => {
+        struct $name;
+        impl Case for $name {
+            fn run<O: Ops>(
+                &self,
+                $ops: &mut O,
+                $inputs: &[O::Value],
+            ) -> Result<O::Value, ModelError> {
+                $body
+            }
+        }
+    };
+}
+
+const F32: WeightStorage = WeightStorage::F32;
+const EXACT: f64 = 1e-5;
+
+case!(Linear, |ops, inputs| ops.linear(&inputs[0], "layer"));
+
+#[test]
+fn linear_agrees_with_and_without_bias() {
+    let feeds = [vec![Feed::Floats(&[1, 7])], vec![Feed::Floats(&[3, 7])]];
+    let with = weights(&[("layer.weight", &[5, 7]), ("layer.bias", &[5])]);
+    agree(&Linear, &with, F32, &feeds, EXACT);
+    let without = weights(&[("layer.weight", &[5, 7])]);
+    agree(&Linear, &without, F32, &feeds, EXACT);
+    let tokens = [vec![Feed::Floats(&[1, 1, 7])], vec![Feed::Floats(&[3, 11, 7])]];
+    agree(&Linear, &with, F32, &tokens, EXACT);
+}
+
+#[test]
+fn linear_stored_compactly_stays_close() {
+    let wide = weights(&[("layer.weight", &[96, 130]), ("layer.bias", &[96])]);
+    let feeds = [vec![Feed::Floats(&[1, 130])], vec![Feed::Floats(&[3, 130])]];
+    agree(&Linear, &wide, WeightStorage::F16, &feeds, 1e-3);
+    agree(&Linear, &wide, WeightStorage::Int8, &feeds, 1e-2);
+}
+
+/// A convolution with its normalization.
+struct Convolution(Conv);
+
+impl Case for Convolution {
+    fn run<O: Ops>(&self, ops: &mut O, inputs: &[O::Value]) -> Result<O::Value, ModelError> {
+        ops.conv_batch_norm(&inputs[0], "conv", self.0, BatchNorm { name: "bn", eps: 1e-3 })
+    }
+}
+
+fn convolution(kernel: &[i64]) -> clipsight_trainer::model::Weights {
+    let mut all = weights(&[
+        ("conv.weight", kernel),
+        ("bn.weight", &kernel[..1]),
+        ("bn.bias", &kernel[..1]),
+        ("bn.running_mean", &kernel[..1]),
+        ("bn.running_var", &kernel[..1]),
+    ]);
+    let variance = all.get("bn.running_var").unwrap().square();
+    all.insert("bn.running_var", variance);
+    all
+}
+
+#[test]
+fn conv_batch_norm_agrees_for_every_parity_of_size_and_stride() {
+    let feeds = [
+        vec![Feed::Floats(&[1, 4, 9, 14])],
+        vec![Feed::Floats(&[3, 4, 8, 7])],
+        vec![Feed::Floats(&[1, 4, 1, 2])],
+    ];
+    for stride in [1, 2] {
+        for kernel in [1, 3, 5] {
+            let plain = Convolution(Conv { stride, depthwise: false });
+            agree(&plain, &convolution(&[6, 4, kernel, kernel]), F32, &feeds, EXACT);
+            let depthwise = Convolution(Conv { stride, depthwise: true });
+            agree(&depthwise, &convolution(&[4, 1, kernel, kernel]), F32, &feeds, EXACT);
+        }
+    }
+}
+
+#[test]
+fn conv_batch_norm_stored_compactly_stays_close() {
+    let pointwise = Convolution(Conv { stride: 1, depthwise: false });
+    let feeds = [vec![Feed::Floats(&[3, 70, 5, 6])]];
+    agree(&pointwise, &convolution(&[64, 70, 1, 1]), WeightStorage::F16, &feeds, 1e-3);
+    agree(&pointwise, &convolution(&[64, 70, 1, 1]), WeightStorage::Int8, &feeds, 1e-2);
+    let depthwise = Convolution(Conv { stride: 2, depthwise: true });
+    let feeds = [vec![Feed::Floats(&[3, 600, 5, 6])]];
+    agree(&depthwise, &convolution(&[600, 1, 3, 3]), WeightStorage::Int8, &feeds, 1e-3);
+}
+
+case!(Relu6, |ops, inputs| ops.relu6(&inputs[0]));
+
+#[test]
+fn relu6_agrees_on_both_sides_of_both_bounds() {
+    let feeds = [vec![Feed::Floats(&[1, 3, 5, 7])], vec![Feed::Wide(&[3, 2, 9, 9])]];
+    agree(&Relu6, &weights(&[]), F32, &feeds, 0.0);
+}
+
+case!(Gelu, |ops, inputs| ops.gelu(&inputs[0]));
+
+#[test]
+fn gelu_agrees_far_from_zero_too() {
+    let feeds = [vec![Feed::Floats(&[1, 5, 7])], vec![Feed::Wide(&[3, 9, 9])]];
+    agree(&Gelu, &weights(&[]), F32, &feeds, 1e-6);
+}
+
+case!(Add, |ops, inputs| ops.add(&inputs[0], &inputs[1]));
+
+#[test]
+fn add_agrees_and_broadcasts() {
+    let feeds = [
+        vec![Feed::Floats(&[1, 5, 7]), Feed::Floats(&[1, 5, 7])],
+        vec![Feed::Floats(&[3, 4, 6]), Feed::Floats(&[1, 4, 6])],
+    ];
+    agree(&Add, &weights(&[]), F32, &feeds, 0.0);
+}
+
+case!(LayerNorm, |ops, inputs| ops.layer_norm(&inputs[0], "norm", 1e-12));
+
+#[test]
+fn layer_norm_agrees() {
+    let all = weights(&[("norm.weight", &[7]), ("norm.bias", &[7])]);
+    let feeds = [vec![Feed::Floats(&[1, 5, 7])], vec![Feed::Wide(&[3, 9, 7])]];
+    agree(&LayerNorm, &all, F32, &feeds, EXACT);
+}
+
+case!(Embedding, |ops, inputs| ops.embedding(&inputs[0], "table"));
+
+#[test]
+fn embedding_agrees_in_every_form() {
+    let all = weights(&[("table.weight", &[300, 33])]);
+    let feeds = [vec![Feed::Ids(&[1, 9], 300)], vec![Feed::Ids(&[3, 5], 300)]];
+    agree(&Embedding, &all, F32, &feeds, 0.0);
+    agree(&Embedding, &all, WeightStorage::F16, &feeds, 1e-3);
+    agree(&Embedding, &all, WeightStorage::Int8, &feeds, 1e-2);
+}
+
+case!(LeadingRows, |ops, inputs| ops.leading_rows(&inputs[0], "table"));
+
+#[test]
+fn leading_rows_agree_up_to_the_whole_table() {
+    let all = weights(&[("table.weight", &[12, 5])]);
+    let feeds =
+        [vec![Feed::Ids(&[1, 1], 3)], vec![Feed::Ids(&[3, 7], 3)], vec![Feed::Ids(&[2, 12], 3)]];
+    agree(&LeadingRows, &all, F32, &feeds, 0.0);
+}
+
+case!(Row, |ops, inputs| {
+    let row = ops.row("table", 1)?;
+    ops.add(&inputs[0], &row)
+});
+
+#[test]
+fn row_agrees() {
+    let all = weights(&[("table.weight", &[2, 5])]);
+    agree(&Row, &all, F32, &[vec![Feed::Floats(&[1, 5])], vec![Feed::Floats(&[3, 5])]], 0.0);
+}
+
+case!(PaddingBias, |ops, inputs| ops.padding_bias(&inputs[0]));
+
+#[test]
+fn padding_bias_agrees() {
+    let feeds = [vec![Feed::Mask(&[1, 9])], vec![Feed::Mask(&[3, 5])]];
+    agree(&PaddingBias, &weights(&[]), F32, &feeds, 0.0);
+}
+
+const HEADS: Heads = Heads { count: 3, width: 5 };
+
+case!(Attention, |ops, inputs| {
+    ops.attention([&inputs[0], &inputs[1], &inputs[2]], HEADS, None)
+});
+case!(MaskedAttention, |ops, inputs| {
+    let bias = ops.padding_bias(&inputs[3])?;
+    ops.attention([&inputs[0], &inputs[1], &inputs[2]], HEADS, Some(&bias))
+});
+
+#[test]
+fn attention_agrees_with_and_without_padding() {
+    let feeds = |mask: bool| {
+        [[1, 1, 15], [1, 9, 15], [3, 7, 15]].map(|shape| {
+            let shape: &'static [i64] = Vec::from(shape).leak();
+            let mut feed = vec![Feed::Floats(shape); 3];
+            feed.extend(mask.then_some(Feed::Mask(&shape[..2])));
+            feed
+        })
+    };
+    agree(&Attention, &weights(&[]), F32, &feeds(false), EXACT);
+    agree(&MaskedAttention, &weights(&[]), F32, &feeds(true), EXACT);
+}
+
+case!(MaskedMean, |ops, inputs| ops.masked_mean(&inputs[0], &inputs[1]));
+
+#[test]
+fn masked_mean_agrees() {
+    let feeds = [
+        vec![Feed::Floats(&[1, 1, 5]), Feed::Mask(&[1, 1])],
+        vec![Feed::Floats(&[3, 7, 5]), Feed::Mask(&[3, 7])],
+        vec![Feed::Floats(&[2, 3, 5]), Feed::Ids(&[2, 3], 1)],
+    ];
+    agree(&MaskedMean, &weights(&[]), F32, &feeds, EXACT);
+}
+
+case!(GlobalAverage, |ops, inputs| ops.global_average(&inputs[0]));
+
+#[test]
+fn global_average_agrees() {
+    let feeds = [vec![Feed::Floats(&[1, 3, 1, 1])], vec![Feed::Floats(&[3, 5, 9, 8])]];
+    agree(&GlobalAverage, &weights(&[]), F32, &feeds, EXACT);
+}
+
+case!(Standardize, |ops, inputs| ops.standardize(&inputs[0], "p"));
+
+#[test]
+fn standardize_agrees() {
+    let mut all = weights(&[("p.input_mean", &[7]), ("p.input_std", &[7])]);
+    let std = all.get("p.input_std").unwrap().abs() + 0.1;
+    all.insert("p.input_std", std);
+    let feeds = [vec![Feed::Floats(&[1, 7])], vec![Feed::Floats(&[3, 7])]];
+    agree(&Standardize, &all, F32, &feeds, EXACT);
+}
+
+case!(Normalize, |ops, inputs| ops.l2_normalize(&inputs[0]));
+
+#[test]
+fn l2_normalize_agrees_and_keeps_zero() {
+    let feeds =
+        [vec![Feed::Floats(&[1, 7])], vec![Feed::Wide(&[3, 9])], vec![Feed::Zeros(&[2, 4])]];
+    agree(&Normalize, &weights(&[]), F32, &feeds, 1e-6);
+}
+
+#[test]
+fn a_missing_weight_is_named_by_both() {
+    for error in harness::errors(&Linear, &weights(&[]), &[Feed::Floats(&[1, 7])]) {
+        assert_eq!(error.to_string(), "there is no weight `layer.weight`");
+    }
+}
