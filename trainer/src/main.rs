@@ -1,2 +1,7 @@
 //! The command line of the trainer.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    clipsight_trainer::cli::main()
+}

@@ -55,7 +55,7 @@ pub struct Caption {
 }
 
 /// A sample that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct BadSample {
     /// The sample's name within its set.
     pub key: String,

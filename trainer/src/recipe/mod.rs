@@ -246,6 +246,18 @@ fn default_templates() -> Vec<String> {
 }
 
 impl Recipe {
+    /// All templates of all sets, each once: how the model has seen classes put into words.
+    #[must_use]
+    pub fn templates(&self) -> Vec<String> {
+        let mut all: Vec<String> = Vec::new();
+        for template in self.data.iter().flat_map(|data| &data.templates) {
+            if !all.contains(template) {
+                all.push(template.clone());
+            }
+        }
+        all
+    }
+
     /// Checks what the types cannot say.
     ///
     /// # Errors

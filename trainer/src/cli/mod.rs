@@ -1,0 +1,100 @@
+//! The command line: flags to rooms, outcomes to words and exit codes.
+//!
+//! No decision about training, measuring or exporting is made here.
+//! Invariant: standard output holds what was asked for and nothing else.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this room talks to a person")]
+
+mod bars;
+mod eval;
+mod export;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::watch::Stop;
+
+/// Aligns an image tower and a text tower on pictures with captions, measures the result and
+/// exports it as ONNX.
+#[derive(Debug, Parser)]
+#[command(name = "clipsight-trainer", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train by a recipe, or go on with a run.
+    Train(train::TrainArgs),
+    /// Measure a bundle or a run on held-out sets.
+    Eval(eval::EvalArgs),
+    /// Write a run's model as a bundle that the server serves.
+    Export(export::ExportArgs),
+}
+
+/// How a command ended, when it could be done.
+enum Ending {
+    /// All of it.
+    Done,
+    /// With failures, or not to its end.
+    Partly,
+}
+
+static STOP: Stop = Stop::new();
+
+/// Runs the command of this process and answers its exit code: 0 done, 1 done with failures,
+/// 2 could not.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let ended = listen().and_then(|()| match cli.command {
+        Command::Train(args) => train::run(args, &STOP),
+        Command::Eval(args) => eval::run(&args, &STOP),
+        Command::Export(args) => export::run(&args, &STOP),
+    });
+    match ended {
+        Ok(Ending::Done) => ExitCode::SUCCESS,
+        Ok(Ending::Partly) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("error: {}", chain(&error));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Ctrl-C asks to stop; a second one ends the process at once.
+fn listen() -> anyhow::Result<()> {
+    ctrlc::set_handler(|| {
+        if STOP.ask() {
+            std::process::exit(2);
+        }
+        eprintln!("stopping at the next good place; press Ctrl-C again to end at once");
+    })?;
+    Ok(())
+}
+
+/// An error with its causes in one line; a cause that its effect already tells is left out.
+fn chain(error: &anyhow::Error) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        if !words.iter().any(|said| said.contains(&text)) {
+            words.push(text);
+        }
+    }
+    words.join(": ")
+}
+
+/// Threads of this machine.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Prints one JSON document.
+fn print_json<T: serde::Serialize>(value: &T) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}

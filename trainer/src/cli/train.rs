@@ -1,0 +1,91 @@
+//! `clipsight-trainer train`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use super::bars::Bars;
+use super::{Ending, threads};
+use crate::recipe::{self, Recipe};
+use crate::run::Run;
+use crate::train::{Surroundings, train};
+use crate::watch::{Stop, Watch};
+
+/// Flags of `train`.
+#[derive(Debug, Args)]
+pub(super) struct TrainArgs {
+    /// The recipe, a TOML file; with --resume it may be left out.
+    #[arg(value_name = "RECIPE", required_unless_present = "resume")]
+    recipe: Option<PathBuf>,
+    /// Change a key of the recipe, for example --set train.epochs=5; may be repeated.
+    #[arg(long = "set", value_name = "KEY.PATH=VALUE", requires = "recipe")]
+    sets: Vec<String>,
+    /// The run's folder; default: runs/NAME-N beside you, NAME being the recipe's.
+    #[arg(long, value_name = "RUN", conflicts_with = "resume")]
+    out: Option<PathBuf>,
+    /// Go on with a run that stopped, exactly as if it had not.
+    #[arg(long, value_name = "RUN")]
+    resume: Option<PathBuf>,
+}
+
+pub(super) fn run(args: TrainArgs, stop: &Stop) -> anyhow::Result<Ending> {
+    let wanted = args.recipe.as_deref().map(|path| recipe::load(path, &args.sets)).transpose()?;
+    let run = match (args.resume, wanted) {
+        (Some(folder), wanted) => resume(&folder, wanted.as_ref())?,
+        (None, Some(recipe)) => {
+            let folder = match (args.out, args.recipe) {
+                (Some(folder), _) => folder,
+                (None, path) => free_folder(path.as_deref().unwrap_or(Path::new("recipe.toml"))),
+            };
+            Run::create(&folder, recipe)?
+        }
+        (None, None) => bail!("name a recipe, or a run with --resume"),
+    };
+    let mut bars = Bars::default();
+    bars.say(&format!("the run is {}", run.folder.display()));
+    let mut around = Surroundings { watch: &mut bars, stop, threads: threads() };
+    let outcome = train(&run, &mut around)
+        .with_context(|| format!("the training in {} did not end", run.folder.display()))?;
+    bars.finish();
+    let folder = run.folder.display();
+    if !outcome.finished {
+        let steps = outcome.steps;
+        eprintln!(
+            "stopped after step {steps}; go on with: clipsight-trainer train --resume {folder}"
+        );
+        return Ok(Ending::Partly);
+    }
+    eprintln!(
+        "{} steps done; write the bundle with: clipsight-trainer export {folder} --out BUNDLE",
+        outcome.steps
+    );
+    if outcome.unusable > 0 {
+        eprintln!("{} samples could not be used", outcome.unusable);
+        return Ok(Ending::Partly);
+    }
+    Ok(Ending::Done)
+}
+
+/// A run keeps its recipe: another one is another run.
+fn resume(folder: &Path, wanted: Option<&Recipe>) -> anyhow::Result<Run> {
+    let run = Run::open(folder)?;
+    if wanted.is_some_and(|wanted| *wanted != run.recipe) {
+        bail!(
+            "the recipe is not the one that {} was begun with; leave it out to go on with that, or \
+             leave --resume out to begin anew",
+            folder.display()
+        );
+    }
+    Ok(run)
+}
+
+/// `runs/NAME-N`, the first that is free; a `recipe.toml` is named after its folder.
+fn free_folder(recipe: &Path) -> PathBuf {
+    let recipe = std::path::absolute(recipe).unwrap_or_else(|_| recipe.to_owned());
+    let stem = recipe.file_stem().filter(|stem| *stem != "recipe");
+    let folder = recipe.parent().and_then(Path::file_name);
+    let name = stem.or(folder).unwrap_or_default().to_string_lossy().into_owned();
+    let candidate = |n: u32| Path::new("runs").join(format!("{name}-{n}"));
+    (1..).map(candidate).find(|path| !path.exists()).unwrap_or_else(|| candidate(0))
+}

@@ -1,0 +1,226 @@
+//! How good a model is on held-out sets: recall both ways on captions, accuracy on labels.
+//!
+//! What embeds is behind [`Embedder`]: a run by libtorch ([`RunEmbedder`]) or a bundle by ONNX
+//! Runtime ([`BundleEmbedder`]), measured by the same lines.
+//! This room knows nothing of training.
+//! Invariant: a picture that cannot be used is counted and named, never scored.
+
+mod bundle;
+mod run;
+
+use std::sync::Arc;
+
+use clip::Embedding;
+use clip::bundle::BundleError;
+use clip::embedding::EmbeddingError;
+use clip::metrics::{Classification, Retrieval, classification, retrieval};
+use clip::tokenize::TokenizeError;
+use clip::zero_shot::{TemplateError, class_embedding, fill_template};
+use serde::Serialize;
+
+use crate::data::{BadSample, Dataset};
+use crate::encoder::EncoderError;
+
+pub use bundle::BundleEmbedder;
+pub use run::RunEmbedder;
+
+/// Something that embeds pictures and texts.
+pub trait Embedder {
+    /// One embedding for each pair's picture, none where it is broken.
+    ///
+    /// # Errors
+    /// [`EvalError`] when the model cannot run.
+    fn pictures(&mut self, set: &Arc<Dataset>) -> Result<EmbeddedPictures, EvalError>;
+
+    /// One embedding for each text.
+    ///
+    /// # Errors
+    /// [`EvalError`] when the model cannot run.
+    fn texts(&mut self, texts: &[Arc<str>]) -> Result<Vec<Embedding>, EvalError>;
+}
+
+/// What became of a set's pictures.
+#[derive(Debug)]
+pub struct EmbeddedPictures {
+    /// One for each pair of the set.
+    pub embeddings: Vec<Option<Embedding>>,
+    /// The broken ones.
+    pub bad: Vec<BadSample>,
+}
+
+/// Figures on a set with captions.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CaptionFigures {
+    /// Its name.
+    pub set: String,
+    /// Pictures measured.
+    pub pictures: usize,
+    /// Captions measured.
+    pub captions: usize,
+    /// Samples that could not be used.
+    pub unusable: Vec<BadSample>,
+    /// Each caption seeks its picture.
+    pub text_to_image: Retrieval,
+    /// Each picture seeks one of its captions.
+    pub image_to_text: Retrieval,
+}
+
+/// Figures on a labelled set.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LabelFigures {
+    /// Its name.
+    pub set: String,
+    /// Pictures measured.
+    pub pictures: usize,
+    /// Classes told apart.
+    pub classes: usize,
+    /// How the classes were put into words.
+    pub templates: Vec<String>,
+    /// Samples that could not be used.
+    pub unusable: Vec<BadSample>,
+    /// Each picture seeks its class.
+    #[serde(flatten)]
+    pub classification: Classification,
+}
+
+/// Why something cannot be measured.
+#[derive(Debug, thiserror::Error)]
+pub enum EvalError {
+    /// The run's model.
+    #[error(transparent)]
+    Encoder(#[from] EncoderError),
+    /// The bundle's folder.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The bundle's graphs.
+    #[error(transparent)]
+    Runtime(#[from] runtime::RuntimeError),
+    /// A text that the tokenizer cannot read.
+    #[error(transparent)]
+    Tokenize(#[from] TokenizeError),
+    /// A template without a place for the class.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// A class whose templates cancel out.
+    #[error("the templates of class {class} give no direction")]
+    Class {
+        /// Its name.
+        class: String,
+        /// Why.
+        source: EmbeddingError,
+    },
+    /// Labels where captions were asked for, or the other way round.
+    #[error("{set} has no {wanted}; measure it with {flag}")]
+    WrongKind {
+        /// The set.
+        set: String,
+        /// What was asked for.
+        wanted: &'static str,
+        /// What would do.
+        flag: &'static str,
+    },
+    /// Every picture of a set is broken.
+    #[error("no picture of {set} can be used")]
+    NoPicture {
+        /// The set.
+        set: String,
+    },
+    /// Somebody asked to stop.
+    #[error("stopped on request")]
+    Stopped,
+}
+
+/// Recall of pictures by captions and of captions by pictures.
+///
+/// # Errors
+/// [`EvalError::WrongKind`] for a labelled set, others where the model cannot run.
+pub fn captions(
+    embedder: &mut dyn Embedder,
+    set: &Arc<Dataset>,
+) -> Result<CaptionFigures, EvalError> {
+    if !set.classes.is_empty() {
+        let (wanted, flag) = ("captions", "--labels");
+        return Err(EvalError::WrongKind { set: set.name(), wanted, flag });
+    }
+    let found = usable(embedder.pictures(set)?, set)?;
+    let (mut texts, mut of_text, mut of_image) = (Vec::new(), Vec::new(), Vec::new());
+    for (image, &pair) in found.pairs.iter().enumerate() {
+        let captions = &set.pairs[pair].captions;
+        of_image.push((texts.len()..texts.len() + captions.len()).collect::<Vec<_>>());
+        of_text.extend(captions.iter().map(|_| vec![image]));
+        texts.extend(captions.iter().map(|caption| Arc::clone(&caption.text)));
+    }
+    let texts = embedder.texts(&texts)?;
+    Ok(CaptionFigures {
+        set: set.name(),
+        pictures: found.images.len(),
+        captions: texts.len(),
+        unusable: found.bad,
+        text_to_image: retrieval(&texts, &found.images, &of_text),
+        image_to_text: retrieval(&found.images, &texts, &of_image),
+    })
+}
+
+/// Zero-shot accuracy: each class is the mean of its filled templates.
+///
+/// # Errors
+/// [`EvalError::WrongKind`] for a set without labels, others where the model cannot run.
+pub fn labels(
+    embedder: &mut dyn Embedder,
+    set: &Arc<Dataset>,
+    templates: &[String],
+) -> Result<LabelFigures, EvalError> {
+    if set.classes.is_empty() {
+        let (wanted, flag) = ("labels", "--captions");
+        return Err(EvalError::WrongKind { set: set.name(), wanted, flag });
+    }
+    let found = usable(embedder.pictures(set)?, set)?;
+    let truth: Vec<usize> = found.pairs.iter().filter_map(|&pair| set.pairs[pair].class).collect();
+    let mut texts: Vec<Arc<str>> = Vec::new();
+    for class in &set.classes {
+        for template in templates {
+            texts.push(fill_template(template, class)?.into());
+        }
+    }
+    let prompts = embedder.texts(&texts)?;
+    let classes = set
+        .classes
+        .iter()
+        .zip(prompts.chunks(templates.len().max(1)))
+        .map(|(class, prompts)| {
+            class_embedding(prompts)
+                .map_err(|source| EvalError::Class { class: class.clone(), source })
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(LabelFigures {
+        set: set.name(),
+        pictures: found.images.len(),
+        classes: classes.len(),
+        templates: templates.to_vec(),
+        unusable: found.bad,
+        classification: classification(&found.images, &classes, &truth),
+    })
+}
+
+/// The pictures that could be used, and which pairs they are of.
+struct Usable {
+    images: Vec<Embedding>,
+    pairs: Vec<usize>,
+    bad: Vec<BadSample>,
+}
+
+fn usable(all: EmbeddedPictures, set: &Dataset) -> Result<Usable, EvalError> {
+    let mut bad = set.bad.clone();
+    bad.extend(all.bad);
+    let (mut images, mut pairs) = (Vec::new(), Vec::new());
+    for (pair, embedding) in all.embeddings.into_iter().enumerate() {
+        if let Some(embedding) = embedding {
+            images.push(embedding);
+            pairs.push(pair);
+        }
+    }
+    if images.is_empty() {
+        return Err(EvalError::NoPicture { set: set.name() });
+    }
+    Ok(Usable { images, pairs, bad })
+}

@@ -1,0 +1,309 @@
+//! The training loop: pairs in, better projections (and towers) out.
+//!
+//! [`train`] is the whole loop in one function; `material` is what it draws from.
+//! This room knows nothing of the command line or of ONNX.
+//! Invariant: after a checkpoint and a resume the same losses follow as without the stop. Nothing in
+//! a step is random but its draws, and those are a function of (seed, epoch).
+
+mod material;
+mod parameters;
+
+use std::time::Instant;
+
+use clip::config::LOGIT_SCALE_MAX;
+use serde::Serialize;
+
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::data::{DataError, mixture};
+use crate::encoder::pooled::Pass;
+use crate::encoder::{Encoder, EncoderError};
+use crate::eval::{self, CaptionFigures, EvalError, LabelFigures, RunEmbedder};
+use crate::model::{LOGIT_SCALE, ModelError, Side};
+use crate::objectives::{info_nce, related_pairs};
+use crate::optimizer::{AdamW, StateError, clip_gradients};
+use crate::recipe::Recipe;
+use crate::run::{Run, RunError};
+use crate::schedule::warmup_cosine;
+use crate::watch::{Stop, Watch};
+
+use material::{HeldOut, Material};
+pub use parameters::restore;
+use parameters::{collect, learned_state};
+
+/// Who looks on, who may ask to stop, and how many threads decode.
+pub struct Surroundings<'a> {
+    /// Who looks on.
+    pub watch: &'a mut dyn Watch,
+    /// Who may ask to stop.
+    pub stop: &'a Stop,
+    /// Threads that decode pictures.
+    pub threads: usize,
+}
+
+/// How a training ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Steps made in all.
+    pub steps: u64,
+    /// Whether all epochs are done; false when somebody asked to stop.
+    pub finished: bool,
+    /// Samples that could not be used.
+    pub unusable: usize,
+    /// What was measured last.
+    pub figures: Figures,
+}
+
+/// What `[eval]` measures.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Figures {
+    /// On `eval.captions`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub captions: Option<CaptionFigures>,
+    /// On `eval.labels`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<LabelFigures>,
+}
+
+/// Why a training cannot begin or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A set of pairs.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The model.
+    #[error(transparent)]
+    Encoder(#[from] EncoderError),
+    /// A weight.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The run's folder.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A measurement.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    /// The optimizer's state.
+    #[error("the checkpoint does not fit the recipe")]
+    State(#[from] StateError),
+    /// The towers have changed since the checkpoint.
+    #[error("the towers' files have changed since this run's checkpoint; put the old ones back")]
+    Towers,
+    /// The loss left the finite numbers.
+    #[error(
+        "the loss of step {step} is {loss}; the checkpoint before it is kept; lower the learning \
+         rates or raise train.warmup_steps"
+    )]
+    Diverged {
+        /// The step, from 1.
+        step: u64,
+        /// NaN or infinity.
+        loss: f64,
+    },
+    /// Fewer pairs than a batch needs.
+    #[error("an epoch draws {draws} pairs; at least 2 are needed for one to be a negative")]
+    TooFew {
+        /// Pairs in an epoch.
+        draws: usize,
+    },
+    /// libtorch refused a step.
+    #[error("libtorch cannot make the step")]
+    Torch(#[from] tch::TchError),
+}
+
+/// A line of `metrics.jsonl` for a step.
+#[derive(Serialize)]
+struct StepLine {
+    step: u64,
+    epoch: u64,
+    loss: f64,
+    learning_rate: f64,
+    gradient_norm: f64,
+    logit_scale: f64,
+    samples_per_s: f64,
+}
+
+/// A line of `metrics.jsonl` for a measurement: recall of pictures by words at the top level.
+#[derive(Serialize)]
+struct FiguresLine<'a> {
+    step: u64,
+    epoch: u64,
+    #[serde(flatten)]
+    text_to_image: Option<&'a clip::metrics::Retrieval>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_to_text: Option<&'a clip::metrics::Retrieval>,
+    #[serde(flatten)]
+    classification: Option<&'a clip::metrics::Classification>,
+}
+
+/// Trains `run` from its newest checkpoint, or from the start where it has none.
+///
+/// # Errors
+/// [`TrainError`]; checkpoints written before it are kept.
+#[expect(
+    clippy::too_many_lines,
+    reason = "the loop is easiest to check when it stands in one place"
+)]
+pub fn train(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainError> {
+    let recipe = &run.recipe;
+    let mut encoder = Encoder::from_recipe(recipe)?;
+    let held_out = HeldOut::open(recipe)?;
+    let material = Material::prepare(run, &mut encoder, around)?;
+    let parameters = collect(&mut encoder, recipe)?;
+    let mut optimizer = AdamW::new(recipe.train.weight_decay);
+    let mut step = 0;
+    if let Some(checkpoint) = resumable(run)? {
+        restore(&mut encoder, &checkpoint)?;
+        optimizer.restore(checkpoint.step, checkpoint.optimizer, &parameters)?;
+        step = checkpoint.step;
+        around.watch.say(&format!("going on after step {step}"));
+    }
+    let mut metrics = run.metrics(step)?;
+    let per_epoch = material.steps_per_epoch(recipe)?;
+    let total = per_epoch * recipe.train.epochs;
+    let logit_scale = encoder.weights.get(LOGIT_SCALE)?.shallow_clone();
+    let mut figures = Figures::default();
+    let mut unusable = material.unusable();
+
+    while step < total {
+        let epoch = step / per_epoch;
+        let draws = mixture::plan(&material.shapes, recipe.train.seed, epoch);
+        let done = (step % per_epoch) as usize;
+        let rest = &draws[done * recipe.train.batch_size..];
+        let mut batches = material.batches(rest, &encoder, around.threads);
+        while step < total && step / per_epoch == epoch {
+            let began = Instant::now();
+            let batch = batches.next(&material, &encoder, recipe.train.batch_size)?;
+            let images = encoder.embed(Side::Image, &batch.images)?; // [B, D]
+            let texts = encoder.embed(Side::Text, &batch.texts)?; // [B, D]
+            let related = related_pairs(&batch.picture_keys, &batch.caption_keys); // [B, B]
+            let loss = info_nce(&images, &texts, &logit_scale, &related); // []
+            let value = loss.double_value(&[]);
+            if !value.is_finite() {
+                return Err(TrainError::Diverged { step: step + 1, loss: value });
+            }
+            parameters.iter().for_each(|p| p.tensor.shallow_clone().zero_grad());
+            loss.f_backward()?;
+            let gradient_norm = clip_gradients(&parameters, recipe.train.grad_clip);
+            if !gradient_norm.is_finite() {
+                return Err(TrainError::Diverged { step: step + 1, loss: gradient_norm });
+            }
+            let rate = warmup_cosine(step, recipe.train.warmup_steps, total);
+            optimizer.step(&parameters, rate);
+            tch::no_grad(|| {
+                let _ = logit_scale.shallow_clone().clamp_(0.0, f64::from(LOGIT_SCALE_MAX));
+            });
+            step += 1;
+            unusable += batch.unusable;
+            let line = StepLine {
+                step,
+                epoch: epoch + 1,
+                loss: value,
+                learning_rate: rate * recipe.model.projection.learning_rate,
+                gradient_norm,
+                logit_scale: logit_scale.double_value(&[]),
+                samples_per_s: batch.picture_keys.len() as f64 / began.elapsed().as_secs_f64(),
+            };
+            metrics.add(&line)?;
+            let words = format!("loss {value:.3}, {:.0} pairs/s", line.samples_per_s);
+            around.watch.progress("training", step, total, &words);
+            if around.stop.asked() {
+                checkpoint(run, &encoder, &optimizer, step)?;
+                return Ok(Outcome { steps: step, finished: false, unusable, figures });
+            }
+        }
+        if (epoch + 1) % recipe.eval.every_epochs == 0 || step == total {
+            figures = measure(run, &encoder, &held_out, around)?;
+            metrics.add(&figures.line(step, epoch + 1))?;
+            around.watch.say(&figures.sentence(epoch + 1));
+        }
+        checkpoint(run, &encoder, &optimizer, step)?;
+    }
+    Ok(Outcome { steps: step, finished: true, unusable, figures })
+}
+
+/// The newest checkpoint, none where there is none yet.
+fn resumable(run: &Run) -> Result<Option<Checkpoint>, CheckpointError> {
+    match Checkpoint::newest(&run.checkpoints()) {
+        Ok(checkpoint) => Ok(Some(checkpoint)),
+        Err(CheckpointError::None { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn checkpoint(
+    run: &Run,
+    encoder: &Encoder,
+    optimizer: &AdamW,
+    step: u64,
+) -> Result<(), CheckpointError> {
+    let (weights, towers) = (learned_state(encoder, &run.recipe), encoder.digest.clone());
+    let all = Checkpoint { step, weights, optimizer: optimizer.state(), towers };
+    all.save(&run.checkpoints())?;
+    Ok(())
+}
+
+fn measure(
+    run: &Run,
+    encoder: &Encoder,
+    held_out: &HeldOut,
+    around: &mut Surroundings<'_>,
+) -> Result<Figures, EvalError> {
+    let cache = run.cache();
+    let pass = pass(&run.recipe, encoder, &cache, around);
+    let mut embedder = RunEmbedder { pass };
+    let captions =
+        held_out.captions.as_ref().map(|set| eval::captions(&mut embedder, set)).transpose()?;
+    let templates = run.recipe.templates();
+    let labels = held_out
+        .labels
+        .as_ref()
+        .map(|set| eval::labels(&mut embedder, set, &templates))
+        .transpose()?;
+    Ok(Figures { captions, labels })
+}
+
+/// How to run the towers of a run: locked ones answer from its cache.
+pub fn pass<'a>(
+    recipe: &Recipe,
+    encoder: &'a Encoder,
+    cache: &'a std::path::Path,
+    around: &'a mut Surroundings<'_>,
+) -> Pass<'a> {
+    Pass {
+        encoder,
+        image_cache: (recipe.model.image.learning_rate == 0.0).then_some(cache),
+        text_cache: (recipe.model.text.learning_rate == 0.0).then_some(cache),
+        threads: around.threads,
+        watch: around.watch,
+        stop: around.stop,
+    }
+}
+
+impl Figures {
+    fn line(&self, step: u64, epoch: u64) -> FiguresLine<'_> {
+        FiguresLine {
+            step,
+            epoch,
+            text_to_image: self.captions.as_ref().map(|c| &c.text_to_image),
+            image_to_text: self.captions.as_ref().map(|c| &c.image_to_text),
+            classification: self.labels.as_ref().map(|l| &l.classification),
+        }
+    }
+
+    /// The figures in a line for people.
+    fn sentence(&self, epoch: u64) -> String {
+        let mut words = vec![format!("epoch {epoch}")];
+        if let Some(c) = &self.captions {
+            let (t, i) =
+                (100.0 * c.text_to_image.recall_at_10, 100.0 * c.image_to_text.recall_at_10);
+            words.push(format!("{}: text→image R@10 {t:.1} %, image→text R@10 {i:.1} %", c.set));
+        }
+        if let Some(l) = &self.labels {
+            words.push(format!("{}: top-1 {:.1} %", l.set, 100.0 * l.classification.top_1));
+        }
+        words.join(" · ")
+    }
+}
