@@ -60,7 +60,7 @@ lint: libtorch ## formatting and clippy, warnings are errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-bench: onnxruntime ## measure; bench/README.md says what and how
+bench: server ## measure; bench/README.md says what and how
 	cargo run --release -p clipsight-bench
 
 web: ## the page is one static file, embedded as it is: nothing to build
