@@ -1,4 +1,5 @@
 //! Pixels equal what Pillow's processor makes (`fixtures/make_pixels.py` says how they were made).
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -99,8 +99,8 @@ impl Default for ImageProcessorConfig {
             do_center_crop: true,
             crop_size: None,
             rescale_factor: 1.0 / 255.0,
-            image_mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
-            image_std: [0.268_629_54, 0.261_302_58, 0.275_777_11],
+            image_mean: [0.481_454_66, 0.457_827_5, 0.408_210_72],
+            image_std: [0.268_629_55, 0.261_302_6, 0.275_777_1],
         }
     }
 }
