@@ -106,7 +106,7 @@ impl Writer {
         } else {
             create(&path).await?;
         }
-        let pool = connect_writer(&path, SqliteJournalMode::Wal).await?;
+        let pool = connect_writer(&path).await?;
         migrate(&pool, &path).await?;
         let reader = Reader::connect(&path).await?;
         Ok(Self { reader, folder, pool, _lock: Arc::new(lock) })
@@ -141,7 +141,8 @@ async fn create(path: &Path) -> Result<(), CatalogError> {
         return Err(CatalogError::Damaged { path: path.to_owned(), source });
     }
     let unfinished = with_suffix(path, ".new");
-    for leftover in [unfinished.clone(), with_suffix(&unfinished, "-journal")] {
+    for suffix in ["", "-wal", "-shm"] {
+        let leftover = with_suffix(&unfinished, suffix);
         if exists(&leftover)? {
             std::fs::remove_file(&leftover).map_err(|source| CatalogError::File {
                 doing: "remove",
@@ -150,7 +151,7 @@ async fn create(path: &Path) -> Result<(), CatalogError> {
             })?;
         }
     }
-    let pool = connect_writer(&unfinished, SqliteJournalMode::Delete).await?;
+    let pool = connect_writer(&unfinished).await?;
     migrate(&pool, &unfinished).await?;
     pool.close().await;
     std::fs::rename(&unfinished, path).map_err(|source| CatalogError::File {
@@ -160,14 +161,11 @@ async fn create(path: &Path) -> Result<(), CatalogError> {
     })
 }
 
-async fn connect_writer(
-    path: &Path,
-    journal: SqliteJournalMode,
-) -> Result<SqlitePool, CatalogError> {
+async fn connect_writer(path: &Path) -> Result<SqlitePool, CatalogError> {
     let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
-        .journal_mode(journal)
+        .journal_mode(SqliteJournalMode::Wal)
         // An acknowledged upload survives a power cut, not only a kill.
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
@@ -216,4 +214,75 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use clip::{Embedding, ModelId};
+
+    use super::super::{ContentHash, NewPicture, Origin};
+    use super::*;
+
+    async fn writer(temp: &tempfile::TempDir) -> Writer {
+        Writer::open(DataFolder::new(temp.path()), "test").await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn catalog_of_another_version_is_told_from_a_damaged_one() {
+        let temp = tempfile::tempdir().unwrap();
+        let writer = writer(&temp).await;
+        let folder = writer.folder.clone();
+        sqlx::query("update _sqlx_migrations set version = version + 1000")
+            .execute(&writer.pool)
+            .await
+            .unwrap();
+        let newer = Reader::open(&folder).await.unwrap_err();
+        assert!(matches!(newer, CatalogError::Newer { .. }), "{newer}");
+        writer.close().await;
+        drop(writer);
+        let newer = Writer::open(folder.clone(), "test").await.unwrap_err();
+        assert!(matches!(newer, CatalogError::Newer { .. }), "{newer}");
+
+        let pool = connect_writer(&folder.catalog()).await.unwrap();
+        sqlx::query("delete from _sqlx_migrations").execute(&pool).await.unwrap();
+        pool.close().await;
+        let older = Reader::open(&folder).await.unwrap_err();
+        assert!(matches!(older, CatalogError::Older { .. }), "{older}");
+    }
+
+    #[tokio::test]
+    async fn full_disk_is_named_and_what_was_stored_stays() {
+        let temp = tempfile::tempdir().unwrap();
+        let writer = writer(&temp).await;
+        let model = ModelId("m".to_owned());
+        writer.use_model(&model, 2048).await.unwrap();
+        sqlx::query("pragma max_page_count = 120").execute(&writer.pool).await.unwrap();
+        let mut stored = 0;
+        let error = loop {
+            match writer.add(&model, &[picture(stored), picture(stored + 1)]).await {
+                Ok(_) => stored += 2,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, CatalogError::NoRoom { .. }), "{error:?}");
+        assert!(stored > 0);
+        let counts = writer.reader.counts().await.unwrap();
+        assert_eq!((counts.pictures, counts.embedded), (stored, stored));
+        sqlx::query("pragma max_page_count = 100000").execute(&writer.pool).await.unwrap();
+        writer.add(&model, &[picture(stored)]).await.unwrap();
+    }
+
+    fn picture(n: u64) -> NewPicture {
+        let mut hash = [0; 32];
+        hash[..8].copy_from_slice(&n.to_le_bytes());
+        NewPicture {
+            hash: ContentHash(hash),
+            width: 1,
+            height: 1,
+            format: "png",
+            size_bytes: 1,
+            origin: Origin::Upload(n.to_string()),
+            embedding: Embedding::new(vec![1.0; 2048]).unwrap(),
+        }
+    }
 }

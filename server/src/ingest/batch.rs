@@ -12,7 +12,7 @@ pub(super) const BATCH: usize = 16;
 /// Why the model has no embedding for a picture.
 #[derive(Debug, thiserror::Error)]
 #[error("the model cannot embed the picture")]
-pub(super) struct NotEmbedded(#[source] pub(super) EmbedFailure);
+pub(super) struct NotEmbedded(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 /// What came of a batch.
 #[derive(Default)]
@@ -30,7 +30,7 @@ impl Ingest {
         let (pictures, values): (Vec<_>, Vec<_>) = decoded.into_iter().map(Decoded::split).unzip();
         let mut embedded = Vec::with_capacity(pictures.len());
         for ((origin, picture), result) in
-            origins.into_iter().zip(pictures).zip(self.embed_each(values))
+            origins.into_iter().zip(pictures).zip(self.embed_each(values)?)
         {
             match result {
                 Ok(embedding) => embedded.push(picture.complete(origin, embedding)),
@@ -42,25 +42,32 @@ impl Ingest {
     }
 
     /// One result for each image; where the batch fails, each is tried alone to find the culprit.
-    fn embed_each(&self, values: Vec<PixelValues>) -> Vec<Result<Embedding, NotEmbedded>> {
-        let embed = |values| {
-            let expected = Vec::len(&values);
-            let embeddings = self.model.embedder.embed_images(values).map_err(NotEmbedded)?;
-            if embeddings.len() != expected {
-                let words = format!("{} embeddings came for {expected} images", embeddings.len());
-                return Err(NotEmbedded(words.into()));
-            }
-            Ok(embeddings)
-        };
-        if values.len() == 1 {
-            return vec![embed(values).map(|mut one| one.remove(0))];
+    fn embed_each(
+        &self,
+        values: Vec<PixelValues>,
+    ) -> Result<Vec<Result<Embedding, NotEmbedded>>, IngestError> {
+        if let [_] = values[..] {
+            return Ok(vec![self.embed_one(values)?]);
         }
-        match embed(values.clone()) {
-            Ok(embeddings) => embeddings.into_iter().map(Ok).collect(),
-            Err(_) => values
-                .into_iter()
-                .map(|one| embed(vec![one]).map(|mut one| one.remove(0)))
-                .collect(),
+        let expected = values.len();
+        match self.model.embedder.embed_images(values.clone()) {
+            Ok(embeddings) if embeddings.len() == expected => {
+                Ok(embeddings.into_iter().map(Ok).collect())
+            }
+            _ => values.into_iter().map(|one| self.embed_one(vec![one])).collect(),
+        }
+    }
+
+    fn embed_one(
+        &self,
+        one: Vec<PixelValues>,
+    ) -> Result<Result<Embedding, NotEmbedded>, IngestError> {
+        match self.model.embedder.embed_images(one) {
+            Ok(mut embeddings) => {
+                Ok(embeddings.pop().ok_or(NotEmbedded("no embedding came".into())))
+            }
+            Err(EmbedFailure::Images(error)) => Ok(Err(NotEmbedded(error))),
+            Err(EmbedFailure::Stopped(error)) => Err(IngestError::Model(error)),
         }
     }
 

@@ -57,9 +57,12 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    /// Stores what is left, then settles the copies.
+    /// Stores what is left, then settles the copies. After a cancellation a batch that is not full is
+    /// let go: whoever waits for the end should not wait for the model.
     pub(super) fn finish(mut self) -> Result<(), IngestError> {
-        self.store_batch()?;
+        if !self.job.cancelled() {
+            self.store_batch()?;
+        }
         self.store_links()?;
         for (place, hash) in std::mem::take(&mut self.copies) {
             let path = place.path.display().to_string();

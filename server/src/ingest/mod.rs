@@ -20,7 +20,7 @@ use clip::image::{DecodeLimits, ImageProcessor, PixelValues};
 use clip::{Embedding, ModelId};
 
 use crate::catalog::{CatalogError, Writer};
-use crate::embed::Embedder;
+use crate::embed::{EmbedError, Embedder};
 use crate::index::LiveIndex;
 
 pub use files::{FileError, file_of};
@@ -29,7 +29,13 @@ pub use thumbnail::{THUMBNAIL_SIDES, thumbnail};
 pub use upload::AddError;
 
 /// Why images were not embedded, in the embedder's words.
-pub type EmbedFailure = Box<dyn std::error::Error + Send + Sync>;
+#[derive(Debug)]
+pub enum EmbedFailure {
+    /// Something about these images; others may do better.
+    Images(Box<dyn std::error::Error + Send + Sync>),
+    /// The embedder is gone, and no image will do better.
+    Stopped(Box<dyn std::error::Error + Send + Sync>),
+}
 
 /// Makes embeddings of images, one each, in their order; waits where it is busy.
 pub trait EmbedImages: Send + Sync {
@@ -42,7 +48,10 @@ pub trait EmbedImages: Send + Sync {
 
 impl EmbedImages for Embedder {
     fn embed_images(&self, images: Vec<PixelValues>) -> Result<Vec<Embedding>, EmbedFailure> {
-        Ok(self.images_blocking(images)?)
+        self.images_blocking(images).map_err(|error| match error {
+            EmbedError::Stopped => EmbedFailure::Stopped(Box::new(error)),
+            _ => EmbedFailure::Images(Box::new(error)),
+        })
     }
 }
 
@@ -158,6 +167,11 @@ pub enum IngestError {
         /// As it was given.
         path: PathBuf,
     },
+    /// The model is gone.
+    #[error(
+        "the model embeds no more; what is indexed stays, and running it again goes on from there"
+    )]
+    Model(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The catalogue refused.
     #[error(transparent)]
     Catalog(#[from] CatalogError),

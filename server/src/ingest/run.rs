@@ -98,6 +98,9 @@ impl Ingest {
             let mut collector = Collector::new(self, job, total, report);
             for prepared in prepared {
                 collector.take(prepared?)?;
+                if job.cancelled() {
+                    break;
+                }
             }
             collector.finish()
         })

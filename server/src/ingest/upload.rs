@@ -1,7 +1,7 @@
 //! Pictures that come as bytes, and pictures that go.
 use super::files::{original_path, remove_originals, remove_thumbnails, write_whole};
 use super::prepare::{Decoded, PrepareError, hash};
-use super::{FileError, Ingest};
+use super::{EmbedFailure, FileError, Ingest};
 use crate::catalog::{Added, CatalogError, Origin, PictureId, Status};
 
 /// The longest file name that is kept of an upload, in characters.
@@ -18,7 +18,7 @@ pub enum AddError {
     Decoder,
     /// The model gave no embedding.
     #[error("the model cannot embed the picture")]
-    Embed(#[source] super::EmbedFailure),
+    Embed(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The original could not be kept.
     #[error(transparent)]
     Original(#[from] FileError),
@@ -65,9 +65,11 @@ impl Ingest {
     fn keep_new(&self, name: String, bytes: &[u8], decoded: Decoded) -> Result<Added, AddError> {
         let original = original_path(&self.catalog.folder, decoded.hash, decoded.format);
         let (waiting, values) = decoded.split();
-        let embeddings = self.model.embedder.embed_images(vec![values]);
-        let Some(embedding) = embeddings.map_err(AddError::Embed)?.pop() else {
-            return Err(AddError::Embed("no embedding came".into()));
+        let embedding = match self.model.embedder.embed_images(vec![values]) {
+            Ok(mut one) => one.pop().ok_or(AddError::Embed("no embedding came".into()))?,
+            Err(EmbedFailure::Images(e) | EmbedFailure::Stopped(e)) => {
+                return Err(AddError::Embed(e));
+            }
         };
         let picture = waiting.complete(Origin::Upload(name), embedding);
         let _changing = self.change();

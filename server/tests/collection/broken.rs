@@ -73,20 +73,7 @@ fn picture_that_the_model_cannot_embed_is_named_and_its_batch_goes_on() {
     collection.picture("red.png", RED);
     collection.picture("green.png", GREEN);
     collection.picture("blue.png", BLUE);
-    let model = Model {
-        id: ModelId("colors".to_owned()),
-        dim: DIM,
-        processor: processor(),
-        embedder: Arc::new(Refusing),
-    };
-    let opening = Ingest::open(
-        collection.writer.clone(),
-        model,
-        DecodeLimits::default(),
-        None,
-        ModelChange::Refuse,
-    );
-    let ingest = collection.runtime.block_on(opening).unwrap();
+    let ingest = with(&collection, Arc::new(Refusing));
     let report =
         index(&ingest, &[collection.pictures()], &AtomicBool::new(false), &|_| {}).unwrap();
     assert_eq!(figures(&report), (2, 0, 0, 1));
@@ -95,6 +82,36 @@ fn picture_that_the_model_cannot_embed_is_named_and_its_batch_goes_on() {
         report.failed[0].reason,
         "the model cannot embed the picture: dimension 0 of the embedding is not a finite number"
     );
+}
+
+#[test]
+fn model_that_is_gone_ends_the_run_and_not_every_picture_is_blamed() {
+    let collection = Collection::new();
+    collection.picture("red.png", RED);
+    collection.picture("green.png", GREEN);
+    let ingest = with(&collection, Arc::new(Gone));
+    let ended = index(&ingest, &[collection.pictures()], &AtomicBool::new(false), &|_| {});
+    assert!(matches!(ended, Err(IngestError::Model(_))), "{ended:?}");
+    assert_eq!(collection.counts(), Counts::default());
+}
+
+/// The same collection with another embedder.
+fn with(collection: &Collection, embedder: Arc<dyn EmbedImages>) -> Ingest {
+    let id = ModelId("colors".to_owned());
+    let model = Model { id, dim: DIM, processor: processor(), embedder };
+    let limits = DecodeLimits::default();
+    let writer = collection.writer.clone();
+    let opening = Ingest::open(writer, model, limits, None, ModelChange::Refuse);
+    collection.runtime.block_on(opening).unwrap()
+}
+
+/// A model whose thread has ended.
+struct Gone;
+
+impl EmbedImages for Gone {
+    fn embed_images(&self, _: Vec<PixelValues>) -> Result<Vec<Embedding>, EmbedFailure> {
+        Err(EmbedFailure::Stopped("its thread has ended".into()))
+    }
 }
 
 /// A model that gives NaN for blue.
@@ -109,6 +126,6 @@ impl EmbedImages for Refusing {
             }
             Embedding::new(values)
         };
-        Ok(images.iter().map(one).collect::<Result<Vec<_>, _>>()?)
+        images.iter().map(one).collect::<Result<Vec<_>, _>>().map_err(refused)
     }
 }

@@ -37,10 +37,14 @@ impl EmbedImages for Colors {
     fn embed_images(&self, images: Vec<PixelValues>) -> Result<Vec<Embedding>, EmbedFailure> {
         (self.before)();
         let one = |image: &PixelValues| Embedding::new(image.data[..self.dim].to_vec());
-        let embeddings = images.iter().map(one).collect::<Result<Vec<_>, _>>()?;
+        let embeddings = images.iter().map(one).collect::<Result<Vec<_>, _>>().map_err(refused)?;
         *self.embedded.lock().unwrap() += embeddings.len();
         Ok(embeddings)
     }
+}
+
+fn refused(error: clip::embedding::EmbeddingError) -> EmbedFailure {
+    EmbedFailure::Images(Box::new(error))
 }
 
 /// A collection in a temporary folder, with a folder of pictures beside it.
