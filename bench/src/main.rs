@@ -6,6 +6,7 @@
 
 mod indexing;
 mod scan;
+mod served;
 mod timing;
 mod towers;
 
@@ -25,6 +26,9 @@ struct Arguments {
     /// Pictures to index.
     #[arg(long, default_value = "demo")]
     pictures: PathBuf,
+    /// A WebDataset shard of pictures with captions, for `served`.
+    #[arg(long)]
+    captions: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -35,6 +39,8 @@ enum What {
     Scan,
     /// Pictures a second from files to stored vectors, by the release binary.
     Index,
+    /// Recall and latency over HTTP, by the release binary; wants --captions.
+    Served,
 }
 
 fn main() -> Result<()> {
@@ -48,6 +54,13 @@ fn main() -> Result<()> {
     }
     if wanted(What::Index) {
         indexing::measure(&arguments.pictures)?;
+    }
+    match &arguments.captions {
+        Some(shard) if wanted(What::Served) => served::measure(&arguments.model, shard)?,
+        None if arguments.what.contains(&What::Served) => {
+            anyhow::bail!("`served` needs a shard of pictures with captions: --captions FILE.tar")
+        }
+        _ => {}
     }
     Ok(())
 }
