@@ -21,7 +21,12 @@ pub(super) struct ClassifyArgs {
     /// The picture
     file: PathBuf,
     /// The labels, separated by commas
-    #[arg(long, value_name = "A,B,C", value_delimiter = ',', required_unless_present = "labels_file")]
+    #[arg(
+        long,
+        value_name = "A,B,C",
+        value_delimiter = ',',
+        required_unless_present = "labels_file"
+    )]
     labels: Vec<String>,
     /// File with further labels, one a line
     #[arg(long, value_name = "FILE")]

@@ -6,9 +6,7 @@ use clip::image::DecodeLimits;
 use crate::catalog::{DataFolder, Reader};
 use crate::embed::{EmbedOptions, Embedder};
 use crate::search::Collection;
-use crate::settings::{
-    DataSettings, ModelSettings, PictureSettings, QueueSettings, data_folder,
-};
+use crate::settings::{DataSettings, ModelSettings, PictureSettings, QueueSettings, data_folder};
 
 /// The data folder that the settings name.
 pub(super) fn folder(settings: &DataSettings) -> Result<DataFolder> {

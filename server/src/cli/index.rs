@@ -98,5 +98,7 @@ fn summary(report: &Report) -> String {
     let Report { indexed, unchanged, removed, .. } = report;
     let took = duration(std::time::Duration::from_secs_f64(report.seconds));
     let failed = report.failed.len();
-    format!("{indexed} indexed, {unchanged} unchanged, {removed} removed, {failed} failed in {took}")
+    format!(
+        "{indexed} indexed, {unchanged} unchanged, {removed} removed, {failed} failed in {took}"
+    )
 }

@@ -17,10 +17,11 @@ mod signals;
 mod status;
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
@@ -95,12 +96,7 @@ fn parse(words: &[OsString]) -> Result<Cli> {
 }
 
 fn run(cli: Cli) -> Result<Outcome> {
-    let usual = match cli.command {
-        Command::Serve(_) => "warn,clipsight=info",
-        _ => "warn",
-    };
-    let filter = EnvFilter::try_new(cli.log.as_deref().unwrap_or(usual))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    log(&cli)?;
     match cli.command {
         Command::Index(args) => index::run(&args),
         Command::Search(args) => search::run(&args),
@@ -109,6 +105,26 @@ fn run(cli: Cli) -> Result<Outcome> {
         Command::Status(args) => status::run(&args),
         Command::Model(command) => model::run(&command),
     }
+}
+
+/// Starts logging to standard error: with times for the server, which runs for days.
+fn log(cli: &Cli) -> Result<()> {
+    let serving = matches!(cli.command, Command::Serve(_));
+    let usual = if serving { "warn,clipsight=info" } else { "warn" };
+    let filter = EnvFilter::try_new(cli.log.as_deref().unwrap_or(usual)).with_context(
+        || "--log takes error, warn, info, debug, or a list like warn,clipsight=debug",
+    )?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
+    if serving {
+        log.init();
+    } else {
+        log.without_time().init();
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -133,7 +133,11 @@ fn show(checked: &Checked) -> Result<()> {
         [check.precision.clone(), compared, lowest, wanted, verdict]
     };
     let rows: Vec<[String; 5]> = checked.checks.iter().map(row).collect();
-    output::line(&format!("{} ({})", checked.dir.display(), checked.id.as_deref().unwrap_or("no id")))?;
+    output::line(&format!(
+        "{} ({})",
+        checked.dir.display(),
+        checked.id.as_deref().unwrap_or("no id")
+    ))?;
     let heading = ["precision", "compared", "lowest cosine", "wanted", "reproduced"];
     output::table(heading, &rows).iter().try_for_each(|line| output::line(line))
 }

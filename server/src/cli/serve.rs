@@ -12,9 +12,7 @@ use crate::catalog::Writer;
 use crate::http::{self, App, Bound, Limits};
 use crate::ingest::{Ingest, Model, ModelChange};
 use crate::search::Collection;
-use crate::settings::{
-    DataSettings, ModelSettings, PictureSettings, QueueSettings, ServeSettings,
-};
+use crate::settings::{DataSettings, ModelSettings, PictureSettings, QueueSettings, ServeSettings};
 
 /// Serves the page and the API
 ///
@@ -52,8 +50,7 @@ async fn serve(args: &ServeArgs) -> Result<Outcome> {
     let threads = args.model.thread_count();
     let collection = Collection::open(writer.reader.clone(), embedder, threads).await?;
     let index = Some(Arc::clone(&collection.index));
-    let ingest =
-        Ingest::open(writer.clone(), model, limits, index, ModelChange::Refuse).await?;
+    let ingest = Ingest::open(writer.clone(), model, limits, index, ModelChange::Refuse).await?;
     announce(&bound, &collection)?;
     let app = App::new(collection, ingest, folder, network(args, &bound));
     let stop = async move {

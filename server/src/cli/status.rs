@@ -77,7 +77,9 @@ fn status(
         Err(error) => (None, Some(format!("{error:#}"))),
     };
     let stranger = model.as_ref().zip(current.as_ref()).is_some_and(|(m, c)| m.id != c.id);
-    let other = || "this model did not make the collection; search with the one that did, or run clipsight index --reembed".to_owned();
+    let other = || {
+        "this model did not make the collection; search with the one that did, or run clipsight index --reembed".to_owned()
+    };
     Status {
         data: folder.path().to_path_buf(),
         size_bytes: folder.size_bytes(),

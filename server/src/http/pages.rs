@@ -15,18 +15,28 @@ use super::{App, Problem};
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
      img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-const HTML: &str = include_str!("../../../web/index.html");
-const CSS: &str = include_str!("../../../web/page.css");
-const JS: &str = include_str!("../../../web/page.js");
-const ICON: &str = include_str!("../../../web/icon.svg");
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const JS: &str = "text/javascript; charset=utf-8";
+const SVG: &str = "image/svg+xml";
+
+/// The page's files: path, content type, content.
+const FILES: [(&str, &str, &str); 8] = [
+    ("/", HTML, include_str!("../../../web/index.html")),
+    ("/page.css", CSS, include_str!("../../../web/page.css")),
+    ("/page.js", JS, include_str!("../../../web/page.js")),
+    ("/api.js", JS, include_str!("../../../web/api.js")),
+    ("/state.js", JS, include_str!("../../../web/state.js")),
+    ("/grid.js", JS, include_str!("../../../web/grid.js")),
+    ("/viewer.js", JS, include_str!("../../../web/viewer.js")),
+    ("/icon.svg", SVG, include_str!("../../../web/icon.svg")),
+];
 
 /// The page and its files.
 pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new()
-        .route("/", get(|| async { part("text/html; charset=utf-8", HTML) }))
-        .route("/page.css", get(|| async { part("text/css; charset=utf-8", CSS) }))
-        .route("/page.js", get(|| async { part("text/javascript; charset=utf-8", JS) }))
-        .route("/icon.svg", get(|| async { part("image/svg+xml", ICON) }))
+    FILES.into_iter().fold(Router::new(), |router, (path, content_type, text)| {
+        router.route(path, get(move || async move { part(content_type, text) }))
+    })
 }
 
 fn part(content_type: &'static str, text: &'static str) -> impl IntoResponse {

@@ -164,7 +164,7 @@ impl Problem {
 
     /// A method that the route does not have.
     pub(super) fn method(method: &str) -> Self {
-        Self::new(METHOD, format!("{method} is not in the header allow of this answer"))
+        Self::new(METHOD, format!("{method} is not accepted here; the header allow says what is"))
     }
 
     /// A Host or Origin that is not this server.

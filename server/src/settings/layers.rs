@@ -41,7 +41,7 @@ fn key_of(arg: &Arg) -> Option<String> {
 
 fn with_environment(command: Command) -> Command {
     let named = |arg: Arg| match arg.get_long().map(|long| long.replace('-', "_").to_uppercase()) {
-        Some(name) => arg.env(format!("CLIPSIGHT_{name}")).hide_env_values(true),
+        Some(name) => arg.env(format!("CLIPSIGHT_{name}")).hide_env(true),
         None => arg,
     };
     command.mut_args(named).mut_subcommands(with_environment)
