@@ -4,6 +4,7 @@ pub mod cli;
 pub mod data;
 pub mod encoder;
 pub mod eval;
+pub mod export;
 pub mod model;
 pub mod objectives;
 pub mod onnx;

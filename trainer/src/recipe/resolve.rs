@@ -28,10 +28,10 @@ pub enum RecipeError {
         source: Box<toml::de::Error>,
     },
     /// A key is missing, unknown or of the wrong kind.
-    #[error("the recipe does not fit: {}", one_line(source))]
+    #[error("the recipe does not fit: {reason}")]
     Shape {
-        /// Names the key.
-        source: Box<toml::de::Error>,
+        /// Names the key and what would do.
+        reason: String,
     },
     /// A value is outside of what it may be.
     #[error("the recipe's key {key} {reason}")]
@@ -105,7 +105,7 @@ pub fn from_table(
         apply_set(&mut table, set)?;
     }
     let mut recipe: Recipe =
-        table.try_into().map_err(|e| RecipeError::Shape { source: Box::new(e) })?;
+        table.try_into().map_err(|e| RecipeError::Shape { reason: one_line(&e) })?;
     let model = &mut recipe.model;
     resolver.resolve("model.image.weights", &mut model.image.weights)?;
     resolver.resolve("model.text.weights", &mut model.text.weights)?;

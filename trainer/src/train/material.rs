@@ -11,7 +11,7 @@ use tch::{Kind, Tensor};
 use super::{Surroundings, TrainError, pass};
 use crate::data::decode::{Job, Pictures, pictures};
 use crate::data::mixture::{Draw, Shape, batches};
-use crate::data::{DataError, Dataset};
+use crate::data::{BadSample, DataError, Dataset, Pair};
 use crate::encoder::{Encoder, EncoderError};
 use crate::model::Side;
 use crate::recipe::Recipe;
@@ -62,22 +62,34 @@ pub(super) struct Batch {
     pub(super) picture_keys: Vec<i64>,
     /// Equal for the same caption.
     pub(super) caption_keys: Vec<i64>,
-    /// Pairs left out because their picture is broken.
-    pub(super) unusable: usize,
+    /// What was left out because its picture is broken.
+    pub(super) bad: Vec<BadSample>,
 }
 
 /// The held-out sets, opened before the first step so that a wrong path shows at once.
-pub(super) struct HeldOut {
-    pub(super) captions: Option<Arc<Dataset>>,
-    pub(super) labels: Option<Arc<Dataset>>,
+pub struct HeldOut {
+    /// `eval.captions`.
+    pub captions: Option<Arc<Dataset>>,
+    /// `eval.labels`.
+    pub labels: Option<Arc<Dataset>>,
 }
 
 impl HeldOut {
-    pub(super) fn open(recipe: &Recipe) -> Result<Self, DataError> {
+    /// Opens what `[eval]` names.
+    ///
+    /// # Errors
+    /// [`DataError`], naming the file.
+    pub fn open(recipe: &Recipe) -> Result<Self, DataError> {
         let open = |path| Dataset::open(path, &recipe.templates()).map(Arc::new);
         let captions = recipe.eval.captions.as_deref().map(open).transpose()?;
         let labels = recipe.eval.labels.as_deref().map(open).transpose()?;
         Ok(Self { captions, labels })
+    }
+
+    /// Whether there is nothing to measure on.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.captions.is_none() && self.labels.is_none()
     }
 }
 
@@ -105,7 +117,7 @@ impl Material {
             Images::Live => true,
         };
         let shapes = sets.iter().zip(&recipe.data).zip(&first_pair).map(|((set, data), first)| {
-            let count = |(i, pair): (usize, &crate::data::Pair)| {
+            let count = |(i, pair): (usize, &Pair)| {
                 if usable(first + i) { pair.captions.len() } else { 0 }
             };
             let captions = set.pairs.iter().enumerate().map(count).collect();
@@ -166,7 +178,7 @@ impl Batches {
         let end = (self.next + size).min(self.draws.len());
         let drawn = &self.draws[self.next..end];
         self.next = end;
-        let mut draws = Vec::with_capacity(drawn.len());
+        let (mut draws, mut bad) = (Vec::with_capacity(drawn.len()), Vec::new());
         let images = match (&material.images, &mut self.decoded) {
             (Images::Pooled { pooled, rows }, _) => {
                 draws.extend_from_slice(drawn);
@@ -177,15 +189,17 @@ impl Batches {
                 let results = decoded.iter_mut().flatten().take(drawn.len());
                 let mut pixels: Vec<PixelValues> = Vec::with_capacity(drawn.len());
                 for (&draw, result) in drawn.iter().zip(results) {
-                    if let Ok(image) = result {
-                        pixels.push(image);
-                        draws.push(draw);
+                    match result {
+                        Ok(image) => {
+                            pixels.push(image);
+                            draws.push(draw);
+                        }
+                        Err(sample) => bad.push(sample),
                     }
                 }
                 encoder.pooled_pixels(&pixels)?
             }
         };
-        let unusable = drawn.len() - draws.len();
         let captions: Vec<(i64, i64)> =
             draws.iter().map(|&d| material.texts.captions[material.pair(d)][d.caption]).collect();
         let rows: Vec<i64> = captions.iter().map(|(row, _)| *row).collect();
@@ -198,7 +212,7 @@ impl Batches {
         };
         let picture_keys = draws.iter().map(|&d| material.pair(d) as i64).collect();
         let caption_keys = captions.iter().map(|(_, meaning)| *meaning).collect();
-        Ok(Batch { images, texts, picture_keys, caption_keys, unusable })
+        Ok(Batch { images, texts, picture_keys, caption_keys, bad })
     }
 }
 
@@ -280,7 +294,7 @@ fn standardize(encoder: &mut Encoder, side: Side, pooled: &Tensor) -> Result<(),
 /// Bad samples that are named one by one; the rest is counted.
 const NAMED: usize = 5;
 
-fn tell_bad(set: &Dataset, bad: &[crate::data::BadSample], around: &mut Surroundings<'_>) {
+fn tell_bad(set: &Dataset, bad: &[BadSample], around: &mut Surroundings<'_>) {
     for sample in bad.iter().take(NAMED) {
         around.watch.say(&format!("{}: {} left out: {}", set.name(), sample.key, sample.reason));
     }

@@ -8,6 +8,7 @@
 mod material;
 mod parameters;
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use clip::config::LOGIT_SCALE_MAX;
@@ -17,7 +18,7 @@ use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::data::{DataError, mixture};
 use crate::encoder::pooled::Pass;
 use crate::encoder::{Encoder, EncoderError};
-use crate::eval::{self, CaptionFigures, EvalError, LabelFigures, RunEmbedder};
+use crate::eval::{self, CaptionFigures, Embedder, EvalError, LabelFigures, RunEmbedder};
 use crate::model::{LOGIT_SCALE, ModelError, Side};
 use crate::objectives::{info_nce, related_pairs};
 use crate::optimizer::{AdamW, StateError, clip_gradients};
@@ -26,7 +27,8 @@ use crate::run::{Run, RunError};
 use crate::schedule::warmup_cosine;
 use crate::watch::{Stop, Watch};
 
-use material::{HeldOut, Material};
+pub use material::HeldOut;
+use material::Material;
 pub use parameters::restore;
 use parameters::{collect, learned_state};
 
@@ -102,6 +104,17 @@ pub enum TrainError {
         /// NaN or infinity.
         loss: f64,
     },
+    /// A weight left the finite numbers.
+    #[error(
+        "weight {name} is not finite after step {step}; the checkpoint before it is kept; lower the \
+         learning rates or raise train.warmup_steps"
+    )]
+    NotFinite {
+        /// The step, from 1.
+        step: u64,
+        /// The weight.
+        name: String,
+    },
     /// Fewer pairs than a batch needs.
     #[error("an epoch draws {draws} pairs; at least 2 are needed for one to be a negative")]
     TooFew {
@@ -165,7 +178,7 @@ pub fn train(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
     let total = per_epoch * recipe.train.epochs;
     let logit_scale = encoder.weights.get(LOGIT_SCALE)?.shallow_clone();
     let mut figures = Figures::default();
-    let mut unusable = material.unusable();
+    let mut broken = BTreeSet::new();
 
     while step < total {
         let epoch = step / per_epoch;
@@ -196,7 +209,11 @@ pub fn train(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
                 let _ = logit_scale.shallow_clone().clamp_(0.0, f64::from(LOGIT_SCALE_MAX));
             });
             step += 1;
-            unusable += batch.unusable;
+            for sample in batch.bad {
+                if broken.insert(sample.key.clone()) {
+                    around.watch.say(&format!("{} left out: {}", sample.key, sample.reason));
+                }
+            }
             let line = StepLine {
                 step,
                 epoch: epoch + 1,
@@ -211,16 +228,18 @@ pub fn train(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
             around.watch.progress("training", step, total, &words);
             if around.stop.asked() {
                 checkpoint(run, &encoder, &optimizer, step)?;
+                let unusable = material.unusable() + broken.len();
                 return Ok(Outcome { steps: step, finished: false, unusable, figures });
             }
         }
         if (epoch + 1) % recipe.eval.every_epochs == 0 || step == total {
             figures = measure(run, &encoder, &held_out, around)?;
             metrics.add(&figures.line(step, epoch + 1))?;
-            around.watch.say(&figures.sentence(epoch + 1));
+            around.watch.say(&format!("epoch {}: {}", epoch + 1, figures.sentence()));
         }
         checkpoint(run, &encoder, &optimizer, step)?;
     }
+    let unusable = material.unusable() + broken.len();
     Ok(Outcome { steps: step, finished: true, unusable, figures })
 }
 
@@ -238,31 +257,46 @@ fn checkpoint(
     encoder: &Encoder,
     optimizer: &AdamW,
     step: u64,
-) -> Result<(), CheckpointError> {
+) -> Result<(), TrainError> {
     let (weights, towers) = (learned_state(encoder, &run.recipe), encoder.digest.clone());
+    for (name, tensor) in &weights {
+        if tensor.f_isfinite()?.f_all()?.int64_value(&[]) == 0 {
+            return Err(TrainError::NotFinite { step, name: name.clone() });
+        }
+    }
     let all = Checkpoint { step, weights, optimizer: optimizer.state(), towers };
     all.save(&run.checkpoints())?;
     Ok(())
 }
 
-fn measure(
+/// Measures a run's model, as it is in `encoder`, on the held-out sets.
+///
+/// # Errors
+/// [`EvalError`] where the model cannot run.
+pub fn measure(
     run: &Run,
     encoder: &Encoder,
     held_out: &HeldOut,
     around: &mut Surroundings<'_>,
 ) -> Result<Figures, EvalError> {
     let cache = run.cache();
-    let pass = pass(&run.recipe, encoder, &cache, around);
-    let mut embedder = RunEmbedder { pass };
-    let captions =
-        held_out.captions.as_ref().map(|set| eval::captions(&mut embedder, set)).transpose()?;
-    let templates = run.recipe.templates();
-    let labels = held_out
-        .labels
-        .as_ref()
-        .map(|set| eval::labels(&mut embedder, set, &templates))
-        .transpose()?;
-    Ok(Figures { captions, labels })
+    let mut embedder = RunEmbedder { pass: pass(&run.recipe, encoder, &cache, around) };
+    measure_with(&mut embedder, held_out, &run.recipe.templates())
+}
+
+/// Measures any embedder on the held-out sets.
+///
+/// # Errors
+/// [`EvalError`] where the model cannot run.
+pub fn measure_with(
+    embedder: &mut dyn Embedder,
+    held_out: &HeldOut,
+    templates: &[String],
+) -> Result<Figures, EvalError> {
+    let captions = held_out.captions.as_ref().map(|set| eval::captions(embedder, set));
+    let captions = captions.transpose()?;
+    let labels = held_out.labels.as_ref().map(|set| eval::labels(embedder, set, templates));
+    Ok(Figures { captions, labels: labels.transpose()? })
 }
 
 /// How to run the towers of a run: locked ones answer from its cache.
@@ -294,8 +328,9 @@ impl Figures {
     }
 
     /// The figures in a line for people.
-    fn sentence(&self, epoch: u64) -> String {
-        let mut words = vec![format!("epoch {epoch}")];
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let mut words = Vec::new();
         if let Some(c) = &self.captions {
             let (t, i) =
                 (100.0 * c.text_to_image.recall_at_10, 100.0 * c.image_to_text.recall_at_10);

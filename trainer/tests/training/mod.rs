@@ -1,0 +1,179 @@
+//! A recipe in, a run out: what is learned, what is resumed, what is refused.
+
+use std::path::Path;
+
+use clipsight_trainer::checkpoint::Checkpoint;
+use clipsight_trainer::run::Run;
+use clipsight_trainer::train::{Outcome, Surroundings, TrainError, train};
+use clipsight_trainer::watch::{Silent, Stop, Watch};
+
+use crate::tiny::World;
+
+/// Asks to stop after a step, and keeps what was said.
+struct Interrupter<'a> {
+    after: Option<u64>,
+    stop: &'a Stop,
+    said: Vec<String>,
+}
+
+impl Watch for Interrupter<'_> {
+    fn say(&mut self, sentence: &str) {
+        self.said.push(sentence.to_owned());
+    }
+
+    fn progress(&mut self, task: &str, done: u64, _: u64, _: &str) {
+        if task == "training" && Some(done) == self.after {
+            self.stop.ask();
+        }
+    }
+}
+
+fn go(run: &Run, stop_after: Option<u64>) -> (Result<Outcome, TrainError>, Vec<String>) {
+    let stop = Stop::new();
+    let mut watch = Interrupter { after: stop_after, stop: &stop, said: Vec::new() };
+    let outcome = train(run, &mut Surroundings { watch: &mut watch, stop: &stop, threads: 2 });
+    (outcome, watch.said)
+}
+
+/// Step and value of a key, line by line.
+fn series(run: &Path, key: &str) -> Vec<(u64, f64)> {
+    let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let lines = text.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap());
+    lines.filter_map(|l| Some((l["step"].as_u64()?, l.get(key)?.as_f64()?))).collect()
+}
+
+/// Trains once without a stop and once with a stop in the middle of an epoch; both must agree.
+fn resumes_exactly(sets: &[&str]) {
+    let world = World::new();
+    let whole = Run::create(&world.at("whole"), world.recipe(sets)).unwrap();
+    assert!(go(&whole, None).0.unwrap().finished);
+    let broken = Run::create(&world.at("broken"), world.recipe(sets)).unwrap();
+    let stopped = go(&broken, Some(4)).0.unwrap();
+    assert_eq!((stopped.steps, stopped.finished), (4, false));
+    let broken = Run::open(&broken.folder).unwrap();
+    let (outcome, said) = go(&broken, None);
+    assert!(outcome.unwrap().finished);
+    assert!(said.contains(&"going on after step 4".to_owned()), "{said:?}");
+
+    for key in ["loss", "logit_scale", "recall_at_10", "top_1"] {
+        let expected = series(&whole.folder, key);
+        assert!(!expected.is_empty());
+        assert_eq!(series(&broken.folder, key), expected, "{key}");
+    }
+    let end = |run: &Run| Checkpoint::newest(&run.checkpoints()).unwrap();
+    let (a, b) = (end(&whole), end(&broken));
+    assert_eq!(a.step, b.step);
+    for (name, tensor) in &a.weights {
+        assert!(tensor == &b.weights[name], "{name} differs");
+    }
+    for (name, tensor) in &a.optimizer {
+        assert!(tensor == &b.optimizer[name], "{name} differs");
+    }
+}
+
+#[test]
+fn a_resumed_run_with_locked_towers_equals_an_uninterrupted_one() {
+    resumes_exactly(&[]);
+}
+
+#[test]
+fn a_resumed_run_with_learned_towers_equals_an_uninterrupted_one() {
+    resumes_exactly(&[
+        "model.image.learning_rate=1e-4",
+        "model.text.learning_rate=1e-3",
+        "train.epochs=2",
+    ]);
+}
+
+#[test]
+fn the_loss_falls_and_colors_are_told_apart() {
+    let world = World::new();
+    let run = Run::create(&world.at("run"), world.recipe(&["train.epochs=30"])).unwrap();
+    let outcome = go(&run, None).0.unwrap();
+    let losses = series(&run.folder, "loss");
+    let (first, last) = (losses[0].1, losses[losses.len() - 1].1);
+    assert!(last < 0.6 * first, "from {first} to {last}");
+    let labels = outcome.figures.labels.unwrap();
+    assert!(labels.classification.top_1 > 0.8, "{labels:?}");
+    assert_eq!(outcome.unusable, 0);
+}
+
+#[test]
+fn locked_towers_are_left_as_they_were_and_answer_from_the_cache() {
+    let world = World::new();
+    let run = Run::create(&world.at("run"), world.recipe(&["train.epochs=1"])).unwrap();
+    let (outcome, said) = go(&run, None);
+    assert!(outcome.is_ok());
+    assert!(said.iter().any(|s| s.contains("image tower is locked") && s.contains("cached")));
+    let learned = Checkpoint::newest(&run.checkpoints()).unwrap().weights;
+    let names: Vec<&str> = learned.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        [
+            "logit_scale",
+            "text_projection.bias",
+            "text_projection.input_mean",
+            "text_projection.input_std",
+            "text_projection.weight",
+            "visual_projection.bias",
+            "visual_projection.input_mean",
+            "visual_projection.input_std",
+            "visual_projection.weight",
+        ]
+    );
+    // Two sets of pictures and their captions, the held-out captions and the classes' prompts.
+    let cached = std::fs::read_dir(run.cache()).unwrap().count();
+    assert!(cached >= 4, "{cached} files");
+}
+
+#[test]
+fn broken_pictures_are_counted_and_named_and_the_rest_is_trained_on() {
+    let world = World::new();
+    world.break_pictures();
+    let learned = ["train.epochs=2", "data.0.weight=4", "model.image.learning_rate=1e-4"];
+    for sets in [&["train.epochs=1"][..], &learned] {
+        let folder = world.at(&format!("run{}", sets.len()));
+        let run = Run::create(&folder, world.recipe(sets)).unwrap();
+        let (outcome, said) = go(&run, None);
+        let outcome = outcome.unwrap();
+        assert!(outcome.finished);
+        let captions = outcome.figures.captions.unwrap();
+        let keys: Vec<&str> = captions.unusable.iter().map(|b| b.key.as_str()).collect();
+        assert_eq!((captions.pictures, keys), (8, vec!["cut", "words"]));
+        assert_eq!(outcome.unusable, 2);
+        for key in ["words left out", "cut left out"] {
+            assert!(said.iter().any(|s| s.contains(key)), "{said:?}");
+        }
+    }
+}
+
+#[test]
+fn a_loss_that_leaves_the_numbers_stops_with_its_step_and_no_broken_checkpoint() {
+    let world = World::new();
+    let sets = ["model.projection.learning_rate=1e38", "train.grad_clip=0"];
+    let run = Run::create(&world.at("run"), world.recipe(&sets)).unwrap();
+    let error = go(&run, None).0.unwrap_err();
+    let diverged = matches!(error, TrainError::Diverged { .. } | TrainError::NotFinite { .. });
+    assert!(diverged, "{error}");
+    assert!(error.to_string().contains("step "), "{error}");
+    if let Ok(kept) = Checkpoint::newest(&run.checkpoints()) {
+        for (name, tensor) in kept.weights {
+            assert!(tensor.isfinite().all().int64_value(&[]) == 1, "{name}");
+        }
+    }
+}
+
+#[test]
+fn other_towers_under_the_same_name_are_noticed() {
+    let world = World::new();
+    let run = Run::create(&world.at("run"), world.recipe(&["train.epochs=1"])).unwrap();
+    go(&run, None).0.unwrap();
+    let path = world.at("image/model.safetensors");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let stop = Stop::new();
+    let mut around = Surroundings { watch: &mut Silent, stop: &stop, threads: 1 };
+    assert!(matches!(train(&run, &mut around), Err(TrainError::Towers)));
+}
