@@ -142,7 +142,7 @@ pub struct Report {
 }
 
 /// A file or folder that could not be taken.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 pub struct Failure {
     /// Its path, shown lossily.
     pub path: String,

@@ -44,6 +44,8 @@ impl Ingest {
         if !job.cancelled() {
             report.removed = self.forget(&plan.gone)?;
         }
+        // Threads finish in any order; a report reads the same every time.
+        report.failed.sort();
         report.interrupted = job.cancelled();
         report.seconds = started.elapsed().as_secs_f64();
         Ok(report)
