@@ -1,7 +1,7 @@
 //! What can go wrong with the collection on disk, as far as a caller can tell it apart.
 use std::path::PathBuf;
 
-/// A failure of the catalogue or of the data folder around it.
+/// A failure of the catalog or of the data folder around it.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     /// A reader came before anything was indexed.
@@ -28,24 +28,24 @@ pub enum CatalogError {
         /// Why.
         source: std::io::Error,
     },
-    /// The catalogue's bytes are not what was written. Nothing was changed.
+    /// The catalog's bytes are not what was written. Nothing was changed.
     #[error("catalog {} is damaged and was left as it is; restore a copy of it, or move it away and index again", path.display())]
     Damaged {
-        /// The catalogue file.
+        /// The catalog file.
         path: PathBuf,
         /// What was noticed.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The catalogue has migrations that this program does not know.
+    /// The catalog has migrations that this program does not know.
     #[error("catalog {} was written by a newer clipsight; update this one", path.display())]
     Newer {
-        /// The catalogue file.
+        /// The catalog file.
         path: PathBuf,
     },
-    /// The catalogue lacks migrations, and a reader must not write.
+    /// The catalog lacks migrations, and a reader must not write.
     #[error("catalog {} was written by an older clipsight; run clipsight index or serve once to bring it up to date", path.display())]
     Older {
-        /// The catalogue file.
+        /// The catalog file.
         path: PathBuf,
     },
     /// The collection's vectors come from another model.

@@ -1,4 +1,4 @@
-//! The catalogue: pictures, the places where they lie and their embeddings, in SQLite.
+//! The catalog: pictures, the places where they lie and their embeddings, in SQLite.
 //! It knows nothing of models, indexes, files' contents or HTTP; it is the only room with SQL.
 //! Invariant: what a call acknowledged is on disk, each content stands once, and a hidden picture has no embedding.
 mod add;

@@ -1,5 +1,5 @@
 //! Opening a collection: readers that take no lock, and the one writer.
-//! A new catalogue appears whole under its name or not at all, so one that is empty is damaged, not new.
+//! A new catalog appears whole under its name or not at all, so one that is empty is damaged, not new.
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,12 +74,12 @@ impl Reader {
         Ok(Self { pool, path: path.into() })
     }
 
-    /// Sorts an error of this catalogue.
+    /// Sorts an error of this catalog.
     pub(super) fn sql(&self, doing: &'static str, source: sqlx::Error) -> CatalogError {
         CatalogError::sql(doing, &self.path, source)
     }
 
-    /// The catalogue's file.
+    /// The catalog's file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -125,18 +125,18 @@ impl Writer {
         self.reader.sql(doing, source)
     }
 
-    /// Closes the connections and folds the log into the catalogue; the lock goes with the last clone.
+    /// Closes the connections and folds the log into the catalog; the lock goes with the last clone.
     pub async fn close(&self) {
         self.reader.close().await;
         self.pool.close().await;
     }
 }
 
-/// Builds the catalogue under another name and renames it, so that a kill leaves none or a whole one.
+/// Builds the catalog under another name and renames it, so that a kill leaves none or a whole one.
 async fn create(path: &Path) -> Result<(), CatalogError> {
     let log = with_suffix(path, "-wal");
     if exists(&log)? {
-        // SQLite would replay the log of the lost catalogue into the new one.
+        // SQLite would replay the log of the lost catalog into the new one.
         let source = "its log is there, the catalog is not".into();
         return Err(CatalogError::Damaged { path: path.to_owned(), source });
     }

@@ -24,7 +24,7 @@ impl KnownPlace {
     }
 }
 
-/// A picture that no file holds any more; it is gone from the catalogue.
+/// A picture that no file holds any more; it is gone from the catalog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vanished {
     /// What its id was.

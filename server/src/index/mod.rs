@@ -1,6 +1,6 @@
 //! Finding the nearest of many embeddings.
 //! It knows nothing of pictures, files or SQL: a vector has a key, and the key is all that comes back.
-//! Invariant: what was removed is in no later answer; an index is a cache and can be rebuilt from the catalogue.
+//! Invariant: what was removed is in no later answer; an index is a cache and can be rebuilt from the catalog.
 #[cfg(test)]
 mod conformance;
 mod dot;

@@ -1,4 +1,4 @@
-//! The end of the pipeline: prepared files into batches, batches into the catalogue, all into the report.
+//! The end of the pipeline: prepared files into batches, batches into the catalog, all into the report.
 use std::collections::HashMap;
 
 use super::batch::BATCH;

@@ -96,11 +96,11 @@ pub struct Ingest {
     catalog: Writer,
     model: Model,
     limits: DecodeLimits,
-    /// Kept in step with the catalogue where searches run in this process.
+    /// Kept in step with the catalog where searches run in this process.
     index: Option<Arc<LiveIndex>>,
     model_change: ModelChange,
     runtime: tokio::runtime::Handle,
-    /// Held while catalogue, index and files change together: no deletion falls between the steps
+    /// Held while catalog, index and files change together: no deletion falls between the steps
     /// of an addition.
     changing: Mutex<()>,
 }
@@ -172,7 +172,7 @@ pub enum IngestError {
         "the model embeds no more; what is indexed stays, and running it again goes on from there"
     )]
     Model(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The catalogue refused.
+    /// The catalog refused.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
     /// The model that made a vector is not the model that the index was built for.
@@ -204,7 +204,7 @@ impl Ingest {
         Ok(Self { catalog, model, limits, index, model_change: change, runtime, changing })
     }
 
-    /// Waits for the catalogue.
+    /// Waits for the catalog.
     fn wait<T>(&self, answer: impl Future<Output = T>) -> T {
         self.runtime.block_on(answer)
     }

@@ -72,7 +72,7 @@ impl Ingest {
     /// Prepares one file.
     ///
     /// # Errors
-    /// Only what the catalogue refuses; a bad file is an answer.
+    /// Only what the catalog refuses; a bad file is an answer.
     pub(super) fn prepare(&self, found: &Place, claims: &Claims) -> Result<Prepared, CatalogError> {
         let (place, bytes) = match read(&found.path) {
             Ok(read) => read,

@@ -11,7 +11,7 @@ use super::walk::{Walked, walk};
 use super::{Ingest, IngestError, Job, ModelChange, Report, files};
 use crate::catalog::{CatalogError, Place};
 
-/// What is left to do after a look at the catalogue.
+/// What is left to do after a look at the catalog.
 struct Plan {
     /// Files that are new or have changed.
     files: Vec<Place>,
@@ -27,7 +27,7 @@ impl Ingest {
     ///
     /// # Errors
     /// [`IngestError::Root`] and [`IngestError::EmptyRoot`] before anything is changed; what the
-    /// catalogue refuses at any time, with all before it kept. A bad file is no error but in the report.
+    /// catalog refuses at any time, with all before it kept. A bad file is no error but in the report.
     pub fn index(&self, job: &Job<'_>) -> Result<Report, IngestError> {
         let started = Instant::now();
         let walked = walk(job.roots, self.catalog.folder.path())?;

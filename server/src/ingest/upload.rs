@@ -22,7 +22,7 @@ pub enum AddError {
     /// The original could not be kept.
     #[error(transparent)]
     Original(#[from] FileError),
-    /// The catalogue refused.
+    /// The catalog refused.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
     /// The vector does not fit the index.
@@ -86,7 +86,7 @@ impl Ingest {
     /// again. Files of the owner's are never touched. Whether there was one.
     ///
     /// # Errors
-    /// What the catalogue refuses; then the picture is still there.
+    /// What the catalog refuses; then the picture is still there.
     pub fn delete(&self, id: PictureId) -> Result<bool, CatalogError> {
         let _changing = self.change();
         let Some(hash) = self.wait(self.catalog.hide(id))? else { return Ok(false) };

@@ -48,7 +48,7 @@ fn report(output: &Output) -> (serde_json::Value, i32) {
     (json.unwrap_or_else(|e| panic!("{e}: {output:?}")), output.status.code().unwrap())
 }
 
-/// What a reader beside the program counts; nothing before there is a catalogue.
+/// What a reader beside the program counts; nothing before there is a catalog.
 fn counts(runtime: &tokio::runtime::Runtime, data: &DataFolder) -> Counts {
     runtime.block_on(async {
         match Reader::open(data).await {
