@@ -1,4 +1,5 @@
 //! The trainer from outside, a module for each flow.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod commands;
 mod exporting;

@@ -55,8 +55,8 @@ impl Bert {
         let words = ops.embedding(ids, &name("word_embeddings"))?; // [B, L, W]
         let segment = ops.row(&name("token_type_embeddings"), 0)?; // [W]
         let positions = ops.leading_rows(ids, &name("position_embeddings"))?; // [L, W]
-        let x = ops.add(&words, &segment)?;
-        let x = ops.add(&x, &positions)?;
+        let x = ops.add(words, &segment)?;
+        let x = ops.add(x, &positions)?;
         ops.layer_norm(&x, &name("LayerNorm"), self.config.layer_norm_eps)
     }
 
@@ -75,14 +75,14 @@ impl Bert {
         let v = ops.linear(x, &name("attention.self.value"))?;
         let mixed = ops.attention([&q, &k, &v], self.heads, Some(bias))?;
         let mixed = ops.linear(&mixed, &name("attention.output.dense"))?;
-        let mixed = ops.add(&mixed, x)?;
+        let mixed = ops.add(mixed, x)?;
         let x = ops.layer_norm(&mixed, &name("attention.output.LayerNorm"), eps)?; // [B, L, W]
         let wide = ops.linear(&x, &name("intermediate.dense"))?; // [B, L, intermediate_size]
         let wide = match self.config.hidden_act {
             HiddenAct::Gelu => ops.gelu(&wide)?,
         };
         let narrow = ops.linear(&wide, &name("output.dense"))?; // [B, L, W]
-        let narrow = ops.add(&narrow, &x)?;
+        let narrow = ops.add(narrow, &x)?;
         ops.layer_norm(&narrow, &name("output.LayerNorm"), eps)
     }
 

@@ -1,8 +1,8 @@
-//! EfficientNet-Lite: inverted residual blocks without squeeze-and-excitation, ReLU6.
+//! EfficientNet-Lite: inverted residual blocks, `relu6`, no squeeze-and-excitation.
 //!
 //! Tan and Le 2019 for the blocks and their scaling, the Lite release of 2020 for what was left out
-//! (squeeze-and-excitation, swish, the scaling of stem and head). Weight names as in the PyTorch
-//! checkpoints `efficientnet-liteN-*.pth`. Batch normalization uses the stored statistics also in
+//! (squeeze-and-excitation, swish, the scaling of stem and head). Weight names as in the
+//! published checkpoints `efficientnet-liteN-*.pth`. Batch normalization uses the stored statistics also in
 //! training: a tower that is fine-tuned keeps those of ImageNet.
 
 use clip::config::EfficientNetLiteConfig;
@@ -77,13 +77,13 @@ impl EfficientNetLite {
             [&format!("{prefix}_conv_stem"), &format!("{prefix}_bn0")],
             stem,
         )?;
-        x = ops.relu6(&x)?; // [B, 32, H/2, W/2]
+        x = ops.relu6(x)?; // [B, 32, H/2, W/2]
         for block in &self.blocks {
             x = self.block(ops, &x, block)?; // [B, block.outputs, …]
         }
         let head = Conv { stride: 1, depthwise: false };
         x = self.conv(ops, &x, [&format!("{prefix}_conv_head"), &format!("{prefix}_bn1")], head)?;
-        x = ops.relu6(&x)?; // [B, hidden_size, H/32, W/32]
+        x = ops.relu6(x)?; // [B, hidden_size, H/32, W/32]
         ops.global_average(&x) // [B, hidden_size]
     }
 
@@ -100,13 +100,13 @@ impl EfficientNetLite {
             None
         } else {
             let x = self.conv(ops, input, [&part("_expand_conv"), &part("_bn0")], pointwise)?;
-            Some(ops.relu6(&x)?)
+            Some(ops.relu6(x)?)
         };
         let x = widened.as_ref().unwrap_or(input);
         let x = self.conv(ops, x, [&part("_depthwise_conv"), &part("_bn1")], depthwise)?;
-        let x = ops.relu6(&x)?;
+        let x = ops.relu6(x)?;
         let x = self.conv(ops, &x, [&part("_project_conv"), &part("_bn2")], pointwise)?;
-        if block.stride == 1 && block.inputs == block.outputs { ops.add(&x, input) } else { Ok(x) }
+        if block.stride == 1 && block.inputs == block.outputs { ops.add(x, input) } else { Ok(x) }
     }
 
     /// One convolution with its normalization: `names` are those two.

@@ -119,9 +119,9 @@ impl Ops for Onnx<'_> {
         Ok(self.graph.node("Conv", &[x, &weight, &bias], &attributes))
     }
 
-    fn relu6(&mut self, x: &Wire) -> Recorded {
+    fn relu6(&mut self, x: Wire) -> Recorded {
         let (low, high) = (self.graph.scalar("low", 0.0), self.graph.scalar("high", 6.0));
-        Ok(self.op("Clip", &[x, &low, &high]))
+        Ok(self.op("Clip", &[&x, &low, &high]))
     }
 
     /// The chain that ONNX Runtime fuses: `0.5 · (x · (erf(x / √2) + 1))`.
@@ -135,8 +135,8 @@ impl Ops for Onnx<'_> {
         Ok(self.op("Mul", &[&product, &half]))
     }
 
-    fn add(&mut self, a: &Wire, b: &Wire) -> Recorded {
-        Ok(self.op("Add", &[a, b]))
+    fn add(&mut self, a: Wire, b: &Wire) -> Recorded {
+        Ok(self.op("Add", &[&a, b]))
     }
 
     fn layer_norm(&mut self, x: &Wire, name: &str, eps: f64) -> Recorded {

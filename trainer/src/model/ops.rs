@@ -7,7 +7,7 @@ use super::ModelError;
 ///
 /// A `name` is the prefix of a weight as the original checkpoint has it: `linear(x, "a.b")` reads
 /// `a.b.weight` `[out, in]` and, where it exists, `a.b.bias` `[out]`.
-/// All arithmetic is f32.
+/// All arithmetic is f32. An operation that takes its input by value may compute in its place.
 ///
 /// Every method returns [`ModelError`] where a weight is missing or does not fit its input.
 pub trait Ops {
@@ -44,7 +44,7 @@ pub trait Ops {
     ///
     /// # Errors
     /// As the trait says.
-    fn relu6(&mut self, x: &Self::Value) -> Result<Self::Value, ModelError>;
+    fn relu6(&mut self, x: Self::Value) -> Result<Self::Value, ModelError>;
 
     /// `x · Φ(x)`, exact by the error function (Hendrycks and Gimpel 2016).
     ///
@@ -52,11 +52,11 @@ pub trait Ops {
     /// As the trait says.
     fn gelu(&mut self, x: &Self::Value) -> Result<Self::Value, ModelError>;
 
-    /// `a + b`, broadcast as numpy does.
+    /// `a + b`, where `b` broadcasts to the shape of `a`.
     ///
     /// # Errors
     /// As the trait says.
-    fn add(&mut self, a: &Self::Value, b: &Self::Value) -> Result<Self::Value, ModelError>;
+    fn add(&mut self, a: Self::Value, b: &Self::Value) -> Result<Self::Value, ModelError>;
 
     /// Normalization over the last dimension with `name.weight` and `name.bias` (Ba et al. 2016).
     ///

@@ -60,16 +60,16 @@ impl Ops for Torch<'_> {
         done("conv_batch_norm", name, conv_batch_norm(x, kernel, conv, &norm))
     }
 
-    fn relu6(&mut self, x: &Tensor) -> Computed {
-        done("relu6", "", x.f_clamp(0.0, 6.0))
+    fn relu6(&mut self, mut x: Tensor) -> Computed {
+        done("relu6", "", x.f_clamp_(0.0, 6.0))
     }
 
     fn gelu(&mut self, x: &Tensor) -> Computed {
         done("gelu", "", x.f_gelu("none"))
     }
 
-    fn add(&mut self, a: &Tensor, b: &Tensor) -> Computed {
-        done("add", "", a.f_add(b))
+    fn add(&mut self, mut a: Tensor, b: &Tensor) -> Computed {
+        done("add", "", a.f_add_(b))
     }
 
     fn layer_norm(&mut self, x: &Tensor, name: &str, eps: f64) -> Computed {

@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor};
 
 /// Something to run over any `Ops`.
 pub(super) trait Case {
-    fn run<O: Ops>(&self, ops: &mut O, inputs: &[O::Value]) -> Result<O::Value, ModelError>;
+    fn run<O: Ops>(&self, ops: &mut O, inputs: Vec<O::Value>) -> Result<O::Value, ModelError>;
 }
 
 /// An input to make up, by its shape.
@@ -84,7 +84,7 @@ pub(super) fn agree(
     let mut graph = Graph::open(&path, 1).unwrap();
     for feed in feeds {
         let inputs: Vec<Tensor> = feed.iter().map(|feed| feed.tensor()).collect();
-        let expected = case.run(&mut Torch::new(weights), &inputs).unwrap();
+        let expected = case.run(&mut Torch::new(weights), copies(&inputs)).unwrap();
         let found = run(&mut graph, &inputs);
         let shape: Vec<i64> = found.shape.iter().map(|&dim| dim as i64).collect();
         assert_eq!(shape, expected.size(), "{feed:?}");
@@ -98,7 +98,7 @@ pub(super) fn agree(
 /// What both interpretations say where the case cannot run.
 pub(super) fn errors(case: &impl Case, weights: &Weights, feed: &[Feed]) -> [ModelError; 2] {
     let inputs: Vec<Tensor> = feed.iter().map(|feed| feed.tensor()).collect();
-    let torch = case.run(&mut Torch::new(weights), &inputs).unwrap_err();
+    let torch = case.run(&mut Torch::new(weights), copies(&inputs)).unwrap_err();
     [torch, record(case, weights, WeightStorage::F32, feed).unwrap_err()]
 }
 
@@ -121,7 +121,7 @@ fn record(
         let shape: Vec<Dimension> = shape.collect();
         inputs.push(ops.graph.input(&format!("x{index}"), feed.element(), &shape));
     }
-    let y = case.run(&mut ops, &inputs)?;
+    let y = case.run(&mut ops, inputs)?;
     ops.graph.output(&y, "y", ElementType::F32, &[]);
     Ok(ops.graph.finish())
 }
@@ -145,6 +145,10 @@ fn run(graph: &mut Graph, inputs: &[Tensor]) -> Output {
         })
         .collect();
     graph.run(&feeds).unwrap().remove(0)
+}
+
+fn copies(inputs: &[Tensor]) -> Vec<Tensor> {
+    inputs.iter().map(Tensor::copy).collect()
 }
 
 fn flat<T: tch::kind::Element>(tensor: &Tensor, kind: Kind) -> Vec<T>

@@ -15,12 +15,20 @@ macro_rules! case {
             fn run<O: Ops>(
                 &self,
                 $ops: &mut O,
-                $inputs: &[O::Value],
+                $inputs: Vec<O::Value>,
             ) -> Result<O::Value, ModelError> {
                 $body
             }
         }
     };
+}
+
+fn first<V>(inputs: Vec<V>) -> V {
+    inputs.into_iter().next().expect("the case has an input")
+}
+
+fn pair<V>(inputs: Vec<V>) -> [V; 2] {
+    inputs.try_into().ok().expect("the case has two inputs")
 }
 
 const F32: WeightStorage = WeightStorage::F32;
@@ -51,7 +59,7 @@ fn linear_stored_compactly_stays_close() {
 struct Convolution(Conv);
 
 impl Case for Convolution {
-    fn run<O: Ops>(&self, ops: &mut O, inputs: &[O::Value]) -> Result<O::Value, ModelError> {
+    fn run<O: Ops>(&self, ops: &mut O, inputs: Vec<O::Value>) -> Result<O::Value, ModelError> {
         ops.conv_batch_norm(&inputs[0], "conv", self.0, BatchNorm { name: "bn", eps: 1e-3 })
     }
 }
@@ -97,7 +105,7 @@ fn conv_batch_norm_stored_compactly_stays_close() {
     agree(&depthwise, &convolution(&[600, 1, 3, 3]), WeightStorage::Int8, &feeds, 1e-3);
 }
 
-case!(Relu6, |ops, inputs| ops.relu6(&inputs[0]));
+case!(Relu6, |ops, inputs| ops.relu6(first(inputs)));
 
 #[test]
 fn relu6_agrees_on_both_sides_of_both_bounds() {
@@ -113,7 +121,10 @@ fn gelu_agrees_far_from_zero_too() {
     agree(&Gelu, &weights(&[]), F32, &feeds, 1e-6);
 }
 
-case!(Add, |ops, inputs| ops.add(&inputs[0], &inputs[1]));
+case!(Add, |ops, inputs| {
+    let [a, b] = pair(inputs);
+    ops.add(a, &b)
+});
 
 #[test]
 fn add_agrees_and_broadcasts() {
@@ -156,7 +167,7 @@ fn leading_rows_agree_up_to_the_whole_table() {
 
 case!(Row, |ops, inputs| {
     let row = ops.row("table", 1)?;
-    ops.add(&inputs[0], &row)
+    ops.add(first(inputs), &row)
 });
 
 #[test]
