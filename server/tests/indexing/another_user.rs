@@ -17,9 +17,9 @@ impl Stage {
         let root = temp.path().to_owned();
         std::fs::copy(env!("CARGO_BIN_EXE_clipsight"), root.join("clipsight")).unwrap();
         let capi = checkout().join(".runtime/onnxruntime/onnxruntime/capi");
-        let library = std::fs::read_dir(capi).unwrap().map(|entry| entry.unwrap().path());
+        let mut files = std::fs::read_dir(capi).unwrap().map(|entry| entry.unwrap().path());
         let named = |path: &PathBuf| path.to_string_lossy().contains("/libonnxruntime.so");
-        std::fs::copy({ library }.find(named).unwrap(), root.join("libonnxruntime.so")).unwrap();
+        std::fs::copy(files.find(named).unwrap(), root.join("libonnxruntime.so")).unwrap();
         copy_model(&root.join("model"));
         std::fs::create_dir(data.path()).unwrap();
         for (path, mode) in [(&root, 0o755), (&data.path().to_owned(), 0o777)] {
@@ -72,8 +72,8 @@ fn folder_and_file_that_may_not_be_read_are_named_and_lose_nothing() {
     let stage = Stage::new();
     let (folder, file) = (stage.pictures.join("private"), stage.pictures.join("private.jpg"));
     std::fs::create_dir(&folder).unwrap();
-    let some = std::fs::read_dir(&stage.pictures).unwrap().map(|entry| entry.unwrap().path());
-    let some = { some }.find(|path| path.is_file()).unwrap();
+    let mut there = std::fs::read_dir(&stage.pictures).unwrap().map(|entry| entry.unwrap().path());
+    let some = there.find(|path| path.is_file()).unwrap();
     let mut bytes = std::fs::read(some).unwrap();
     for path in [&folder.join("inner.jpg"), &file] {
         bytes.push(0); // another content each time; what follows the end of a JPEG is ignored
@@ -82,18 +82,14 @@ fn folder_and_file_that_may_not_be_read_are_named_and_lose_nothing() {
     let (report, code) = stage.index();
     assert_eq!((code, &report["indexed"]), (0, &6.into()), "{report}");
 
+    // Touched, so that it would have to be read again.
+    let touched = std::fs::File::options().write(true).open(&file).unwrap();
+    touched.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
     for path in [&folder, &file] {
         std::fs::set_permissions(path, PermissionsExt::from_mode(0)).unwrap();
         let denied = stage.command(Path::new("ls")).arg(path.join(".")).output().unwrap();
         assert!(!denied.status.success(), "permissions do not stop this user");
     }
-    // Touched, so that it would have to be read again.
-    std::fs::File::options()
-        .write(true)
-        .open(&file)
-        .and_then(|file| file.set_modified(std::time::SystemTime::UNIX_EPOCH))
-        .or_else(|_| Command::new("touch").arg(&file).status().map(|_| ()))
-        .unwrap();
     let (report, code) = stage.index();
     assert_eq!(code, 1, "{report}");
     assert_eq!((&report["unchanged"], &report["removed"]), (&4.into(), &0.into()), "{report}");
