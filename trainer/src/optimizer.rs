@@ -1,4 +1,4 @@
-//! AdamW over named tensors, with a state that can be saved and put back.
+//! [`AdamW`] over named tensors, with a state that can be saved and put back.
 //!
 //! libtorch's own optimizers do not let their state out, and a run that cannot put it back does not
 //! resume exactly.
@@ -20,9 +20,9 @@ pub struct Parameter {
     pub decays: bool,
 }
 
-/// AdamW (Loshchilov and Hutter 2019, algorithm 2): the decay is apart from the gradient.
+/// Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2): the decay is apart from the gradient.
 ///
-/// The decay is multiplied by the learning rate, as PyTorch has it and the paper's own schedule
+/// The decay is multiplied by the learning rate, as `torch.optim` has it and the paper's own schedule
 /// multiplier does not.
 #[derive(Debug)]
 pub struct AdamW {
@@ -55,7 +55,7 @@ pub struct StateError {
 impl AdamW {
     /// An optimizer that has made no step.
     ///
-    /// The betas and epsilon are those of PyTorch's default, but for `beta_2`, which is 0.98 as in
+    /// The betas and epsilon are the defaults of `torch.optim.AdamW`, but for `beta_2`, which is 0.98 as in
     /// Radford et al. 2021, table 18.
     #[must_use]
     pub fn new(weight_decay: f64) -> Self {

@@ -23,10 +23,13 @@ pub struct Job {
     pub pair: usize,
 }
 
+/// What became of one job.
+pub type Decoded = Result<PixelValues, BadSample>;
+
 /// The results of a list of jobs, in its order. Dropping it stops the workers.
 #[derive(Debug)]
 pub struct Pictures {
-    workers: Vec<(Receiver<Result<PixelValues, BadSample>>, JoinHandle<()>)>,
+    workers: Vec<(Receiver<Decoded>, JoinHandle<()>)>,
     next: usize,
     total: usize,
 }
@@ -53,7 +56,7 @@ pub fn pictures(jobs: Vec<Job>, processor: &ImageProcessor, threads: usize) -> P
     Pictures { workers: workers.collect(), next: 0, total }
 }
 
-fn load(set: &Dataset, pair: &Pair, processor: &ImageProcessor) -> Result<PixelValues, BadSample> {
+fn load(set: &Dataset, pair: &Pair, processor: &ImageProcessor) -> Decoded {
     let bad = |reason: String| BadSample { key: pair.key.clone(), reason };
     let bytes = set.picture_bytes(pair.picture).map_err(|e| bad(e.to_string()))?;
     let picture = decode(&bytes, &DecodeLimits::default()).map_err(|e| bad(reasons(&e)))?;
@@ -69,7 +72,7 @@ fn reasons(error: &dyn std::error::Error) -> String {
 }
 
 impl Iterator for Pictures {
-    type Item = Result<PixelValues, BadSample>;
+    type Item = Decoded;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.next == self.total {

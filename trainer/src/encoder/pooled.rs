@@ -19,7 +19,7 @@ use crate::tensor_file::TensorFile;
 use crate::watch::{Stop, Watch};
 
 /// Pictures in a forward pass.
-const PICTURES: usize = 32;
+const PICTURES: usize = 8;
 
 /// Texts in a forward pass; they are sorted by length, so little of it is padding.
 const TEXTS: usize = 64;

@@ -61,7 +61,7 @@ fn landscape(x: u32, y: u32) -> [u8; 3] {
 /// A brick tower with lit windows before a night sky.
 fn tower(x: u32, y: u32) -> [u8; 3] {
     let inside = (40..100).contains(&x) && y > 40;
-    let window = (x / 12) % 2 == 0 && (y / 20) % 2 == 1;
+    let window = (x / 12).is_multiple_of(2) && (y / 20) % 2 == 1;
     let mortar = y.is_multiple_of(10) || (x + 5 * (y / 10 % 2)).is_multiple_of(10);
     match (inside, window, mortar) {
         (true, true, _) => [245, 225, 130],
@@ -75,7 +75,7 @@ fn tower(x: u32, y: u32) -> [u8; 3] {
 /// Slanted stripes whose color changes from left to right.
 fn stripes(x: u32, y: u32) -> [u8; 3] {
     let red = (x * 255 / 359) as u8;
-    if (x + 2 * y) / 15 % 3 == 0 { [red, 40, 255 - red] } else { [230, red, 60] }
+    if ((x + 2 * y) / 15).is_multiple_of(3) { [red, 40, 255 - red] } else { [230, red, 60] }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Symmetric InfoNCE: each picture finds its caption among the batch's, and each caption its picture.
+//! Symmetric contrastive loss (`InfoNCE`): each picture finds its caption among the batch's, and each
+//! caption its picture.
 
 use tch::{Kind, Tensor};
 
@@ -10,7 +11,6 @@ use tch::{Kind, Tensor};
 /// Such places are left out of both sums. Answers a scalar, 0 at best, about ln B by chance.
 ///
 /// Unlike the reference, which counts a second picture of the same caption as a negative.
-#[must_use]
 pub fn info_nce(images: &Tensor, texts: &Tensor, logit_scale: &Tensor, related: &Tensor) -> Tensor {
     let logits = logit_scale.exp() * images.matmul(&texts.tr()); // [B, B]
     let logits = logits.masked_fill(related, f64::NEG_INFINITY);
@@ -26,7 +26,6 @@ pub fn info_nce(images: &Tensor, texts: &Tensor, logit_scale: &Tensor, related: 
 ///
 /// # Panics
 /// When the two differ in length.
-#[must_use]
 pub fn related_pairs(pictures: &[i64], captions: &[i64]) -> Tensor {
     assert_eq!(pictures.len(), captions.len(), "one picture key and one caption key for each pair");
     let size = pictures.len() as i64;

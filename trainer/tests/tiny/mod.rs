@@ -28,12 +28,12 @@ const COLORS: [(&str, [u8; 3]); 6] = [
 const EACH: u32 = 4;
 
 /// A folder with sets, towers and a recipe.
-pub struct World {
+pub(crate) struct World {
     folder: TempDir,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let world = Self { folder: tempfile::tempdir().unwrap() };
         world.write_towers();
         let captions = world.at("captions.tar");
@@ -66,17 +66,17 @@ impl World {
         world
     }
 
-    pub fn at(&self, name: &str) -> PathBuf {
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn recipe(&self, sets: &[&str]) -> Recipe {
+    pub(crate) fn recipe(&self, sets: &[&str]) -> Recipe {
         let sets: Vec<String> = sets.iter().map(|s| (*s).to_owned()).collect();
         load(&self.at("recipe.toml"), &sets).unwrap()
     }
 
     /// The caption set with one picture that is cut off and one that is no picture.
-    pub fn break_pictures(&self) {
+    pub(crate) fn break_pictures(&self) {
         let whole = png([1, 2, 3], 0);
         let text = || b"a black picture".to_vec();
         let good = (0..8).flat_map(|n| {
@@ -183,7 +183,7 @@ fn png(color: [u8; 3], n: u32) -> Vec<u8> {
     bytes.into_inner()
 }
 
-pub fn write_tar(path: &Path, members: impl IntoIterator<Item = (String, Vec<u8>)>) {
+fn write_tar(path: &Path, members: impl IntoIterator<Item = (String, Vec<u8>)>) {
     let mut builder = tar::Builder::new(File::create(path).unwrap());
     for (name, bytes) in members {
         let mut header = tar::Header::new_gnu();
