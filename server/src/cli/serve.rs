@@ -60,7 +60,7 @@ async fn serve(args: &ServeArgs) -> Result<Outcome> {
     };
     let grace = Duration::from_secs(args.serve.grace_s);
     let router = http::router(Arc::new(app));
-    http::serve(bound, router, args.serve.connections.get(), stop, grace).await?;
+    http::serve(bound, router, args.serve.connections.get(), stop, grace).await;
     writer.close().await;
     Ok(Outcome::Done)
 }
@@ -96,9 +96,13 @@ fn announce(bound: &Bound, collection: &Collection) -> Result<()> {
         facts.precision,
         facts.provider
     ))?;
-    output::line(&format!("Open http://{address} in a browser, or ask:"))?;
+    let mut shown = address;
+    if shown.ip().is_unspecified() {
+        shown.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    output::line(&format!("Open http://{shown} in a browser, or ask:"))?;
     output::line(&format!(
-        "  curl http://{address}/v1/search -H 'content-type: application/json' \\\n    \
+        "  curl http://{shown}/v1/search -H 'content-type: application/json' \\\n    \
          -d '{{\"terms\": [{{\"text\": \"a dog on the beach\"}}], \"limit\": 3}}'"
     ))
 }

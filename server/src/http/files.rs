@@ -1,4 +1,4 @@
-//! The bytes of a picture and of its small copy, with ETag and ranges.
+//! The bytes of a picture and of its small copy, with `ETag` and ranges.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use axum::http::{HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::drain::Rest;
 use super::{App, Problem};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -30,9 +31,13 @@ pub(super) async fn finish(State(app): State<Arc<App>>, request: Request, next: 
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let start = Instant::now();
     let limit = Duration::from_secs(app.limits.timeout_s);
+    let (request, rest) = Rest::of(request);
     let answer = tokio::time::timeout(limit, next.run(request)).await;
     let late = |_| Problem::timeout(app.limits.timeout_s).into_response();
     let mut response = in_form(answer.unwrap_or_else(late), &id);
+    if response.status().is_client_error() || response.status().is_server_error() {
+        rest.drain().await;
+    }
     let headers = response.headers_mut();
     headers.extend(HEADERS.map(|(name, value)| (name, value)));
     if let Ok(value) = HeaderValue::from_str(&id) {

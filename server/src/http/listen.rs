@@ -2,16 +2,24 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::Listener;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// How long a connection may take over the head of its next request, idle time included: whoever
+/// sends it byte by byte holds nobody else up for longer.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long to wait after a connection could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Why the server cannot listen, or stopped listening.
 #[derive(Debug, thiserror::Error)]
@@ -34,9 +42,6 @@ pub enum ListenError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// The socket failed while serving.
-    #[error("the server's socket failed")]
-    Socket(#[source] io::Error),
 }
 
 /// A socket that is bound and not yet answered: connections wait.
@@ -57,110 +62,71 @@ pub async fn bind(listen: &str) -> Result<Bound, ListenError> {
         _ => ListenError::Address { listen: listen.to_owned(), source },
     };
     let listener = TcpListener::bind(listen).await.map_err(refused)?;
-    let address = listener.local_addr().map_err(ListenError::Socket)?;
+    let address = listener.local_addr().map_err(refused)?;
     Ok(Bound { listener, address })
 }
 
 /// Answers until `stop`; then lets open requests finish for at most `grace`.
 ///
-/// # Errors
-/// [`ListenError::Socket`] when the socket fails.
+/// At most `connections` are open at a time; further ones wait in the queue of the operating system.
 pub async fn serve(
     bound: Bound,
     router: Router,
     connections: usize,
-    stop: impl Future<Output = ()> + Send + 'static,
+    stop: impl Future<Output = ()>,
     grace: Duration,
-) -> Result<(), ListenError> {
+) {
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    let open = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(connections));
-    let listener = Limited { listener: bound.listener, room };
-    let (say_stopping, stopping) = oneshot::channel();
-    let stop = async move {
-        stop.await;
-        // The receiver is gone only when the server has ended already.
-        let _ = say_stopping.send(());
-    };
-    let server = axum::serve(listener, router).with_graceful_shutdown(stop);
-    let out_of_patience = async move {
-        if stopping.await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        tokio::time::sleep(grace).await;
-    };
+    let mut stop = pin!(stop);
+    loop {
+        let (stream, held) = tokio::select! {
+            accepted = accept(&bound.listener, &room) => accepted,
+            () = &mut stop => break,
+        };
+        let service = TowerToHyperService::new(router.clone());
+        let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = open.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error, "a connection broke off");
+            }
+            drop(held);
+        });
+    }
+    drop(bound);
     tokio::select! {
-        ended = server => ended.map_err(ListenError::Socket),
-        () = out_of_patience => {
+        () = open.shutdown() => {}
+        () = tokio::time::sleep(grace) => {
             tracing::warn!(?grace, "requests were still open and have been dropped");
-            Ok(())
         }
     }
 }
 
-/// A listener that accepts only while there is room.
-struct Limited {
-    listener: TcpListener,
-    room: Arc<Semaphore>,
-}
-
-impl Listener for Limited {
-    type Io = Held;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Held, SocketAddr) {
-        // The semaphore is never closed, so there is always a permit in the end.
-        let permit = Arc::clone(&self.room).acquire_owned().await.ok();
-        let (stream, address) = Listener::accept(&mut self.listener).await;
-        (Held { stream, _permit: permit }, address)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
-
-/// A connection that gives its room back when it closes.
-struct Held {
-    stream: TcpStream,
-    _permit: Option<OwnedSemaphorePermit>,
-}
-
-impl AsyncRead for Held {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Held {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+/// The next connection, once there is room for it.
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+    // The semaphore is never closed, so there is always a permit in the end.
+    let held = Arc::clone(room).acquire_owned().await.ok();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Answers are small and written at once: there is nothing to collect.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "a connection sends with delay");
+                }
+                return (stream, held);
+            }
+            Err(error) => {
+                // For example too many open files: waiting may help, ending would not.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
     }
 }
 

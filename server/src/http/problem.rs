@@ -12,9 +12,14 @@ use crate::search::SearchError;
 /// Seconds after which a client that was refused for load may try again.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
-/// An error as it goes over the wire.
+/// An error of the API; boxed, since it is in the way of every answer that is none.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Problem {
+#[serde(transparent)]
+pub(super) struct Problem(Box<Wire>);
+
+/// What goes over the wire.
+#[derive(Debug, Clone, Serialize)]
+struct Wire {
     /// Which kind, for programs: the same URI each time.
     #[serde(rename = "type")]
     kind: String,
@@ -90,7 +95,7 @@ const INTERNAL: Kind = ("internal", "The server failed", StatusCode::INTERNAL_SE
 
 impl Problem {
     fn new((name, title, status): Kind, detail: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Wire {
             kind: format!("urn:clipsight:problem:{name}"),
             title,
             status: status.as_u16(),
@@ -98,11 +103,12 @@ impl Problem {
             instance: None,
             errors: Vec::new(),
             failed: Vec::new(),
-        }
+        }))
     }
 
     fn at(mut self, pointer: impl Into<String>) -> Self {
-        self.errors.push(At { detail: self.detail.clone(), pointer: pointer.into() });
+        let detail = self.0.detail.clone();
+        self.0.errors.push(At { detail, pointer: pointer.into() });
         self
     }
 
@@ -144,7 +150,9 @@ impl Problem {
     pub(super) fn nothing_accepted(failed: Vec<Refused>) -> Self {
         let first =
             failed.first().map_or_else(String::new, |f| format!("{}: {}", f.name, f.reason));
-        Self { failed, ..Self::new(PICTURE, format!("none was accepted; {first}")) }
+        let mut problem = Self::new(PICTURE, format!("none was accepted; {first}"));
+        problem.0.failed = failed;
+        problem
     }
 
     /// An id that no picture has.
@@ -210,14 +218,16 @@ impl Problem {
     }
 
     /// The same with the id of its request.
-    pub(super) fn of_request(self, id: &str) -> Self {
-        Self { instance: Some(id.to_owned()), ..self }
+    pub(super) fn of_request(mut self, id: &str) -> Self {
+        self.0.instance = Some(id.to_owned());
+        self
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();

@@ -10,7 +10,7 @@ use super::{SettingsError, starter_model};
 /// Where the collection lives.
 #[derive(Debug, Clone, Args)]
 pub struct DataSettings {
-    /// Folder of the collection: catalogue, thumbnails, uploads [default: $XDG_DATA_HOME/clipsight]
+    /// Folder of the collection: catalogue, thumbnails, uploads [default: clipsight in the XDG data folder]
     ///
     /// Pictures stay where they are; only what Clipsight knows about them is kept here.
     /// Different folders are different collections.
@@ -30,7 +30,9 @@ pub struct ModelSettings {
     /// Threads for the model and for decoding pictures [default: one per processor core]
     #[arg(long, value_name = "N", help_heading = "Model")]
     pub threads: Option<NonZeroUsize>,
-    /// The ONNX Runtime library [default: ORT_DYLIB_PATH, else the one `make onnxruntime` fetched]
+    /// The ONNX Runtime library [default: the one that `make onnxruntime` fetched]
+    ///
+    /// `ORT_DYLIB_PATH` in the environment names it too, as for other programs.
     #[arg(long, value_name = "FILE", help_heading = "Model")]
     pub onnxruntime: Option<PathBuf>,
 }

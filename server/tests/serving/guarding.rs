@@ -1,0 +1,93 @@
+//! Whom the server answers, and how much it takes on.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use super::*;
+
+async fn ask(server: &Server, headers: &[(&str, &str)]) -> Response {
+    let mut request = server.client.post(format!("{}/v1/search", server.url));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.json(&json!({"terms": [{"text": "a dog"}]})).send().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_name_that_was_made_to_point_here_is_refused() {
+    let server = Server::empty();
+    for host in ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "192.168.0.7"] {
+        let refused = problem(ask(&server, &[("host", host)]).await, 403).await;
+        assert!(refused["detail"].as_str().unwrap().contains("--allow-host"), "{refused}");
+    }
+    for host in ["localhost", "LOCALHOST:1", "127.0.0.1", "[::1]:8080", "clipsight.localhost"] {
+        assert_eq!(ask(&server, &[("host", host)]).await.status(), 200, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_cannot_post_here() {
+    let server = Server::empty();
+    for origin in ["http://evil.example", "null", "http://localhost:1", "http://127.0.0.1"] {
+        problem(ask(&server, &[("origin", origin)]).await, 403).await;
+    }
+    assert_eq!(ask(&server, &[("origin", &server.url)]).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_host_that_was_allowed_is_answered() {
+    let temp = tempfile::tempdir().unwrap();
+    let server = Server::over(temp, &["--allow-host", "photos.example"]);
+    let proxied = [("host", "photos.example"), ("origin", "https://photos.example")];
+    assert_eq!(ask(&server, &proxied).await.status(), 200);
+    problem(ask(&server, &[("host", "other.example")]).await, 403).await;
+}
+
+/// A connection that has sent the head of an upload and holds back its body.
+fn half_an_upload(server: &Server) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    let head = format!(
+        "POST /v1/pictures HTTP/1.1\r\nhost: {}\r\ncontent-length: 1000\r\n\
+         content-type: multipart/form-data; boundary=b\r\n\r\n--b\r\n",
+        server.address()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn one_upload_too_many_is_refused_at_once() {
+    let temp = tempfile::tempdir().unwrap();
+    let server = Server::over(temp, &["--uploads", "1"]);
+    let held = half_an_upload(&server);
+    let picture = || vec![("a.jpg", b"x".to_vec())];
+    // The server needs a moment to see the first; until then the second is only a bad picture.
+    let refused = loop {
+        let response = server.form("/v1/pictures", None, &picture()).await;
+        if response.status() != 422 {
+            break response;
+        }
+    };
+    problem(refused, 503).await;
+    drop(held);
+    // And a moment to see that it has gone.
+    let mut response = server.form("/v1/pictures", None, &picture()).await;
+    while response.status() == 503 {
+        response = server.form("/v1/pictures", None, &picture()).await;
+    }
+    problem(response, 422).await;
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_given_up() {
+    let temp = tempfile::tempdir().unwrap();
+    let server = Server::over(temp, &["--timeout-s", "1"]);
+    let mut stream = half_an_upload(&server);
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut answer = String::new();
+    // The server may close before it has read the whole request.
+    let _ = stream.read_to_string(&mut answer);
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(answer.contains("application/problem+json"), "{answer}");
+    assert!(answer.contains("no answer within 1 s"), "{answer}");
+}
