@@ -66,6 +66,8 @@ pub(super) enum PrepareError {
     Decode(#[from] DecodeError),
     #[error("the picture breaks its decoder and is not accepted")]
     Decoder,
+    #[error("no small copy can be made of the picture")]
+    Thumbnail,
 }
 
 impl Ingest {
@@ -95,39 +97,39 @@ impl Ingest {
 
     /// Decodes and resizes a picture's bytes.
     pub(super) fn decode(&self, bytes: &[u8], hash: ContentHash) -> Result<Decoded, PrepareError> {
-        // A decoder that panics over somebody's file must not end the run.
-        let limits = self.limits;
-        let picture = catch_unwind(|| decode_bounded(bytes, &limits))
-            .map_err(|_| PrepareError::Decoder)??;
-        let values =
-            catch_unwind(AssertUnwindSafe(|| self.model.processor.process(&picture.pixels)))
-                .map_err(|_| PrepareError::Decoder)?;
-        Ok(Decoded {
+        with_pixels(bytes, &self.limits, |picture| Decoded {
             hash,
             width: picture.pixels.width(),
             height: picture.pixels.height(),
             format: subtype(picture.format),
             size_bytes: bytes.len() as u64,
-            values,
+            values: self.model.processor.process(&picture.pixels),
         })
     }
 }
 
-/// Decodes; the large ones wait for each other, so that threads do not multiply their memory.
-pub(super) fn decode_bounded(
+/// Decodes a picture, makes something smaller of it, and lets its pixels go. Large ones wait for each
+/// other, so that threads do not multiply their memory. Nobody's file ends the run by a panic.
+pub(super) fn with_pixels<T>(
     bytes: &[u8],
     limits: &DecodeLimits,
-) -> Result<DecodedImage, DecodeError> {
+    make: impl FnOnce(&DecodedImage) -> T,
+) -> Result<T, PrepareError> {
     static LARGE: Mutex<()> = Mutex::new(());
-    if limits.max_pixels <= LARGE_PIXELS {
-        return decode(bytes, limits);
-    }
-    match decode(bytes, &DecodeLimits { max_pixels: LARGE_PIXELS }) {
-        Err(DecodeError::TooLarge { .. }) => {
+    let decode_within = |max_pixels| {
+        let limits = DecodeLimits { max_pixels };
+        catch_unwind(|| decode(bytes, &limits)).map_err(|_| PrepareError::Decoder)
+    };
+    let made = |picture: DecodedImage| {
+        // What it makes is dropped with the panic, so nothing half made is seen.
+        catch_unwind(AssertUnwindSafe(|| make(&picture))).map_err(|_| PrepareError::Decoder)
+    };
+    match decode_within(limits.max_pixels.min(LARGE_PIXELS))? {
+        Err(DecodeError::TooLarge { .. }) if limits.max_pixels > LARGE_PIXELS => {
             let _turn = LARGE.lock().unwrap_or_else(PoisonError::into_inner);
-            decode(bytes, limits)
+            made(decode_within(limits.max_pixels)??)
         }
-        other => other,
+        picture => made(picture?),
     }
 }
 

@@ -1,5 +1,4 @@
 //! Small copies of pictures, made when somebody looks and kept until the picture goes.
-use std::panic::catch_unwind;
 use std::path::PathBuf;
 
 use clip::image::{DecodeLimits, RgbImage};
@@ -8,7 +7,7 @@ use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer
 use image::codecs::jpeg::JpegEncoder;
 
 use super::files::{FileError, file_of, write_whole};
-use super::prepare::{PrepareError, decode_bounded, read};
+use super::prepare::{PrepareError, read, with_pixels};
 use crate::catalog::{ContentHash, DataFolder, Picture};
 
 /// The longer sides that are made, in pixels; a size that is asked for is rounded up to one of them,
@@ -54,17 +53,17 @@ fn make(
     limits: &DecodeLimits,
 ) -> Result<Vec<u8>, PrepareError> {
     let (_, bytes) = read(source)?;
-    catch_unwind(|| {
-        let picture = decode_bounded(&bytes, limits)?.pixels;
+    with_pixels(&bytes, limits, |picture| {
+        let picture = &picture.pixels;
         let (width, height) = fit(picture.width(), picture.height(), side);
-        let small = resize(&picture, width, height).ok_or(PrepareError::Decoder)?;
+        let small = resize(picture, width, height)?;
         let mut jpeg = Vec::new();
         JpegEncoder::new_with_quality(&mut jpeg, JPEG_QUALITY)
             .encode(&small, width, height, image::ExtendedColorType::Rgb8)
-            .map_err(|_| PrepareError::Decoder)?;
-        Ok(jpeg)
-    })
-    .map_err(|_| PrepareError::Decoder)?
+            .ok()?;
+        Some(jpeg)
+    })?
+    .ok_or(PrepareError::Thumbnail)
 }
 
 /// The largest size of the same shape whose longer side is at most `side`; never larger than it is.

@@ -3,7 +3,8 @@ use std::process::Child;
 
 use super::*;
 
-const PICTURES: usize = 72;
+/// Enough that the end is far when a signal lands.
+const PICTURES: usize = 240;
 
 /// Starts indexing and returns when `enough` pictures are stored, with what was counted.
 fn started(pictures: &Path, data: &DataFolder, enough: u64) -> (Child, Counts) {
