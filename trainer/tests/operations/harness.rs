@@ -17,6 +17,8 @@ pub(super) enum Feed {
     Floats(&'static [i64]),
     /// Normal, ten times as wide.
     Wide(&'static [i64]),
+    /// Normal, a thousandth as wide.
+    Small(&'static [i64]),
     /// Zeros.
     Zeros(&'static [i64]),
     /// Ids below a bound.
@@ -31,6 +33,7 @@ impl Feed {
         match self {
             Self::Floats(shape) => Tensor::randn(shape, floats),
             Self::Wide(shape) => Tensor::randn(shape, floats) * 10.0,
+            Self::Small(shape) => Tensor::randn(shape, floats) / 1e3,
             Self::Zeros(shape) => Tensor::zeros(shape, floats),
             Self::Ids(shape, bound) => Tensor::randint(bound, shape, (Kind::Int64, Device::Cpu)),
             Self::Mask(shape) => {
@@ -45,6 +48,7 @@ impl Feed {
         match self {
             Self::Floats(shape)
             | Self::Wide(shape)
+            | Self::Small(shape)
             | Self::Zeros(shape)
             | Self::Ids(shape, _)
             | Self::Mask(shape) => shape.len(),
@@ -54,7 +58,7 @@ impl Feed {
     fn element(self) -> ElementType {
         match self {
             Self::Ids(..) | Self::Mask(_) => ElementType::I64,
-            Self::Floats(_) | Self::Wide(_) | Self::Zeros(_) => ElementType::F32,
+            Self::Floats(_) | Self::Wide(_) | Self::Small(_) | Self::Zeros(_) => ElementType::F32,
         }
     }
 }

@@ -243,8 +243,12 @@ case!(Normalize, |ops, inputs| ops.l2_normalize(&inputs[0]));
 
 #[test]
 fn l2_normalize_agrees_and_keeps_zero() {
-    let feeds =
-        [vec![Feed::Floats(&[1, 7])], vec![Feed::Wide(&[3, 9])], vec![Feed::Zeros(&[2, 4])]];
+    let feeds = [
+        vec![Feed::Floats(&[1, 7])],
+        vec![Feed::Wide(&[3, 9])],
+        vec![Feed::Small(&[3, 9])],
+        vec![Feed::Zeros(&[2, 4])],
+    ];
     agree(&Normalize, &weights(&[]), F32, &feeds, 1e-6);
 }
 
