@@ -53,6 +53,7 @@ function image(hit) {
 function caption(hit) {
   const caption = document.createElement("span");
   caption.className = "caption";
+  caption.ariaHidden = "true";
   const [name, score] = [document.createElement("span"), document.createElement("span")];
   name.textContent = nameOf(hit);
   score.textContent = hit.score.toFixed(2);

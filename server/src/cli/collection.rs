@@ -37,14 +37,14 @@ pub(super) async fn open(
     model: &ModelSettings,
     pictures: &PictureSettings,
 ) -> Result<Collection> {
-    // The catalogue first: it is quick to say that there is nothing to search.
+    // The catalog first: it is quick to say that there is nothing to search.
     let reader = Reader::open(&folder(data)?).await?;
     let embedder = embedder(model, pictures, &QueueSettings::default())?;
     Ok(Collection::open(reader, embedder, model.thread_count()).await?)
 }
 
-/// The threads on which sockets and the catalogue are waited for.
+/// The threads on which sockets and the catalog are waited for.
 pub(super) fn tokio() -> Result<tokio::runtime::Runtime> {
     let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    built.context("cannot start the threads that wait for the catalogue")
+    built.context("cannot start the threads that wait for the catalog")
 }

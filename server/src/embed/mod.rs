@@ -1,6 +1,6 @@
 //! The model behind two queues, one for each tower, and the cache of text embeddings.
 //!
-//! Knows nothing of catalogues, indexes, queries or HTTP.
+//! Knows nothing of catalogs, indexes, queries or HTTP.
 //! Invariant: nothing is embedded by a bundle that failed its self-check, and what waits is
 //! bounded: a full queue is [`EmbedError::Overloaded`], not a longer queue.
 

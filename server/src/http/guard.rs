@@ -126,3 +126,40 @@ impl App {
         local || loopback || named
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+    use axum::http::StatusCode;
+
+    use super::*;
+
+    async fn problem(response: Response) -> serde_json::Value {
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    #[tokio::test]
+    async fn whatever_a_layer_below_refuses_with_leaves_as_a_problem() {
+        for status in (400..600).filter_map(|code| StatusCode::from_u16(code).ok()) {
+            let bare = (status, [(header::ALLOW, "GET")], "plain words").into_response();
+            let answer = in_form(bare, "7");
+            assert_eq!(answer.headers()[header::ALLOW], "GET");
+            assert_eq!(answer.headers().contains_key(header::RETRY_AFTER), status == 503);
+            let sent = answer.status();
+            let problem = problem(answer).await;
+            assert_eq!(problem["status"], sent.as_u16());
+            assert_eq!(problem["instance"], "7");
+            // An unknown fault of the server is one of ours; a client's keeps its status.
+            assert!(sent == status || sent == 500 && status.is_server_error(), "{status}: {sent}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_no_error_stays_as_it_is() {
+        let answer = in_form((StatusCode::CREATED, "words").into_response(), "7");
+        assert_eq!(answer.status(), StatusCode::CREATED);
+        assert_eq!(to_bytes(answer.into_body(), 99).await.unwrap(), "words");
+    }
+}

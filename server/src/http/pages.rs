@@ -60,7 +60,7 @@ pub(super) async fn live() -> Json<Health> {
     Json(Health { status: "live" })
 }
 
-/// Model and catalogue answer too.
+/// Model and catalog answer too.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Health>, Problem> {
     if !app.collection.embedder.is_alive() {
         return Err(Problem::not_ready("the model has stopped; restart clipsight"));

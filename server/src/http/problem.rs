@@ -291,3 +291,25 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     }
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(problem: impl Into<Problem>) -> u16 {
+        problem.into().into_response().status().as_u16()
+    }
+
+    #[test]
+    fn what_the_rooms_cannot_do_is_told_apart() {
+        assert_eq!(status(SearchError::Overloaded), 503);
+        assert_eq!(status(EmbedError::Stopped), 503);
+        assert_eq!(status(EmbedError::Decoder), 422);
+        assert_eq!(status(EmbedError::Picture(clip::image::DecodeError::Empty)), 422);
+        assert_eq!(status(SearchError::Broken), 500);
+        let missing = CatalogError::Missing { folder: "secret".into() };
+        let problem = Problem::from(missing);
+        assert_eq!(problem.0.status, 500);
+        assert!(!problem.0.detail.contains("secret"), "causes of ours stay in the log");
+    }
+}

@@ -1,4 +1,4 @@
-//! What a search needs at hand: the catalogue to ask, the index of its vectors, the model.
+//! What a search needs at hand: the catalog to ask, the index of its vectors, the model.
 
 use std::sync::Arc;
 
@@ -15,9 +15,9 @@ const WAITING_PER_RUNNING: usize = 32;
 
 /// A collection that can be searched.
 pub struct Collection {
-    /// Questions to the catalogue.
+    /// Questions to the catalog.
     pub reader: Reader,
-    /// Every embedding of the model, kept in step with the catalogue by whoever changes it.
+    /// Every embedding of the model, kept in step with the catalog by whoever changes it.
     pub index: Arc<LiveIndex>,
     /// The model that made the embeddings.
     pub embedder: Embedder,
@@ -43,7 +43,7 @@ impl Collection {
     ///
     /// # Errors
     /// [`CatalogError::OtherModel`](crate::catalog::CatalogError::OtherModel) for a collection that
-    /// another model embedded, and whatever else the catalogue says.
+    /// another model embedded, and whatever else the catalog says.
     pub async fn open(
         reader: Reader,
         embedder: Embedder,
@@ -58,7 +58,7 @@ impl Collection {
                 fits &= index.insert(id.key(), &embedding).is_ok();
             })
             .await?;
-        // The catalogue has checked each length against the model's.
+        // The catalog has checked each length against the model's.
         if !fits {
             return Err(SearchError::Broken);
         }

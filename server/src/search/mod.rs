@@ -60,7 +60,7 @@ pub enum SearchError {
     /// The model did not embed.
     #[error(transparent)]
     Embed(EmbedError),
-    /// The catalogue did not answer.
+    /// The catalog did not answer.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
     /// The scan broke off.

@@ -10,7 +10,7 @@ use super::{SettingsError, starter_model};
 /// Where the collection lives.
 #[derive(Debug, Clone, Args)]
 pub struct DataSettings {
-    /// Folder of the collection: catalogue, thumbnails, uploads [default: clipsight in the XDG data folder]
+    /// Folder of the collection: catalog, thumbnails, uploads [default: clipsight in the XDG data folder]
     ///
     /// Pictures stay where they are; only what Clipsight knows about them is kept here.
     /// Different folders are different collections.
