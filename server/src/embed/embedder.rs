@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clip::Embedding;
-use clip::image::{DecodeLimits, ImageProcessor, PixelValues};
+use clip::image::{DecodeError, DecodeLimits, ImageProcessor, PixelValues};
 use lru::LruCache;
 use tokio::sync::Semaphore;
 
@@ -13,6 +13,9 @@ use super::{EmbedError, ModelFacts};
 
 /// Texts longer than this are not cached: nobody repeats them, and the keys stay small.
 const LONGEST_CACHED_BYTES: usize = 512;
+
+/// Above so many pixels (120 MB of RGB) pictures are decoded one at a time.
+const LARGE_PIXELS: u64 = 40_000_000;
 
 /// A running model. Cheap to clone; the last clone stops its threads.
 #[derive(Clone)]
@@ -36,8 +39,10 @@ pub(super) struct Inner {
     pub(super) images: Lane<PixelValues, Embedding>,
     pub(super) texts: Lane<String, TextEmbedding>,
     pub(super) cache: Mutex<LruCache<String, TextEmbedding>>,
-    /// How many pictures are decoded at once: each can take three bytes a pixel.
+    /// Pictures that are decoded at once: each takes three bytes a pixel.
     pub(super) decoding: Semaphore,
+    /// All the permits of `decoding`.
+    pub(super) decoders: u32,
 }
 
 impl Embedder {
@@ -98,15 +103,31 @@ impl Embedder {
     /// no picture, and what the model says.
     pub async fn picture(&self, bytes: Arc<Vec<u8>>) -> Result<Embedding, EmbedError> {
         let place = self.inner.images.reserve()?;
-        let turn = self.inner.decoding.acquire().await.map_err(|_| EmbedError::Stopped)?;
-        let inner = Arc::clone(&self.inner);
-        let decoding = tokio::task::spawn_blocking(move || {
-            let picture = clip::image::decode(&bytes, &inner.limits)?;
-            Ok::<_, EmbedError>(inner.processor.process(&picture.pixels))
-        });
-        let values = decoding.await.map_err(|_| EmbedError::Decoder)??;
-        drop(turn);
+        let values = self.decode(bytes).await?;
         place.run(vec![values]).await?.pop().ok_or(EmbedError::Stopped)
+    }
+
+    /// Decodes and resizes a picture on a thread of its own; a large one while no other is decoded.
+    async fn decode(&self, bytes: Arc<Vec<u8>>) -> Result<PixelValues, EmbedError> {
+        let limits = self.inner.limits;
+        let most = DecodeLimits { max_pixels: limits.max_pixels.min(LARGE_PIXELS) };
+        let turns = [(1, most), (self.inner.decoders, limits)];
+        for (turns, limits) in turns {
+            let held = self.inner.decoding.acquire_many(turns).await;
+            let _held = held.map_err(|_| EmbedError::Stopped)?;
+            let (inner, bytes) = (Arc::clone(&self.inner), Arc::clone(&bytes));
+            let decoding = tokio::task::spawn_blocking(move || {
+                let picture = clip::image::decode(&bytes, &limits)?;
+                Ok(inner.processor.process(&picture.pixels))
+            });
+            match decoding.await.map_err(|_| EmbedError::Decoder)? {
+                // Nothing was decoded yet: the size stands at the beginning of the file.
+                Err(DecodeError::TooLarge { .. })
+                    if limits.max_pixels < self.inner.limits.max_pixels => {}
+                done => return done.map_err(EmbedError::Picture),
+            }
+        }
+        Err(EmbedError::Decoder)
     }
 
     /// Embeds prepared pictures in their order. For threads of their own: waits for room in the

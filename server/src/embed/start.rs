@@ -71,6 +71,7 @@ impl Embedder {
         let (bundle, model) = open(options)?;
         let facts = facts_of(&bundle, &model)?;
         let size = LaneSize { queue: options.queue.get(), batch: options.batch.get() };
+        let decoders = u32::try_from(options.threads).unwrap_or(u32::MAX).clamp(1, 1024);
         let Model { mut image, text, .. } = model;
         let images = Lane::start("embed-images", size, move |inputs: &[_]| {
             image.embed(inputs).map_err(TowerError::from)
@@ -84,7 +85,8 @@ impl Embedder {
                 images,
                 texts,
                 cache: cache(options.text_cache),
-                decoding: Semaphore::new(options.threads.max(1)),
+                decoding: Semaphore::new(decoders as usize),
+                decoders,
             }),
         })
     }

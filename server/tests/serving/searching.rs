@@ -127,6 +127,16 @@ async fn pictures_embed_as_they_were_indexed() {
 }
 
 #[tokio::test]
+async fn a_picture_of_more_than_forty_megapixels_is_embedded_too() {
+    let server = Server::empty();
+    let mut png = std::io::Cursor::new(Vec::new());
+    image::GrayImage::new(8000, 5200).write_to(&mut png, image::ImageFormat::Png).unwrap();
+    let images = [("large.png", png.into_inner())];
+    let response = server.form("/v1/embed", None, &images).await;
+    assert_eq!(answer(response, StatusCode::OK).await["embeddings"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn a_score_that_is_too_low_is_no_hit() {
     let server = Server::with_pictures();
     let all = server.search(&json!({"terms": [{"text": "a watch"}], "limit": 100})).await;
