@@ -5,8 +5,8 @@ import * as grid from "./grid.js";
 import { PAGE, canShowMore, isEmpty, read, toQuery, write } from "./state.js";
 import * as viewer from "./viewer.js";
 
-const EXAMPLES = ["a dog on the beach", "people riding bicycles", "food on a table", "a red car",
-  "children playing", "a boat on the water"];
+const EXAMPLES = ["a sunflower", "food on a table", "a boat on the water", "a red car",
+  "a bird standing in water", "someone making music"];
 /** What fills the page before anything was asked for. */
 const ANYTHING = { terms: [{ text: "a beautiful photograph" }], limit: 40 };
 /** Milliseconds without a key after which the words are searched for. */

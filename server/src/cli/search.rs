@@ -35,7 +35,7 @@ pub(super) struct SearchArgs {
     /// Most pictures to show
     #[arg(long, value_name = "N", default_value_t = 10)]
     limit: usize,
-    /// Lowest cosine similarity that still counts; for words, good hits have 0.2 to 0.4
+    /// Lowest cosine similarity that still counts; with the starter, good hits for words have 0.4 to 0.7
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     min_score: Option<f32>,
     /// Print the answer as JSON, as the API gives it

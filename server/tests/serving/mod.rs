@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 /// Photographs of the demo that are told apart easily.
 const PICTURES: [&str; 8] = [
-    "caltech101/airplanes_image_0108.jpg",
+    "caltech101/airplanes_image_0336.jpg",
     "caltech101/butterfly_image_0016.jpg",
     "caltech101/dalmatian_image_0034.jpg",
     "caltech101/grand_piano_image_0028.jpg",
