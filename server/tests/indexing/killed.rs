@@ -4,7 +4,7 @@ use std::process::Child;
 use super::*;
 
 /// Enough that the end is far when a signal lands.
-const PICTURES: usize = 240;
+const PICTURES: usize = 96;
 
 /// Starts indexing and returns when `enough` pictures are stored, with what was counted.
 fn started(pictures: &Path, data: &DataFolder, enough: u64) -> (Child, Counts) {
