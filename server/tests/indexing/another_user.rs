@@ -86,7 +86,7 @@ fn folder_and_file_that_may_not_be_read_are_named_and_lose_nothing() {
     let touched = std::fs::File::options().write(true).open(&file).unwrap();
     touched.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
     for path in [&folder, &file] {
-        std::fs::set_permissions(path, PermissionsExt::from_mode(0)).unwrap();
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o000)).unwrap();
         let denied = stage.command(Path::new("ls")).arg(path.join(".")).output().unwrap();
         assert!(!denied.status.success(), "permissions do not stop this user");
     }
