@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use thiserror::Error;
 
 /// ln(1 / 0.07): where `logit_scale` starts (Radford et al. 2021, section 2.5).
@@ -13,8 +14,8 @@ pub const LOGIT_SCALE_MAX: f32 = 4.605_17;
 
 /// Two towers, two projections, one scale.
 ///
-/// `"clip"` and `"siglip"` mean what they mean in `transformers`; `"dual-encoder"` is our own, for
-/// two towers that never met: their pooled outputs go through one linear projection each.
+/// `"clip"` means what it means in `transformers`; `"dual-encoder"` is our own, for two towers that
+/// never met: their pooled outputs go through one linear projection each.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelConfig {
     /// Which family.
@@ -37,16 +38,61 @@ pub struct ModelConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ModelType {
+    /// CLIP as `transformers` has it: projections without a bias.
+    Clip,
     /// Any two towers with a linear projection each.
     DualEncoder,
 }
 
 /// An image tower, told apart by its `model_type`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "model_type", rename_all = "kebab-case")]
+#[serde(tag = "model_type")]
 pub enum VisionConfig {
     /// EfficientNet-Lite, without squeeze-and-excitation.
+    #[serde(rename = "efficientnet-lite")]
     EfficientnetLite(EfficientNetLiteConfig),
+    /// CLIP's vision transformer.
+    #[serde(rename = "clip_vision_model")]
+    ClipVision(ClipVisionConfig),
+}
+
+/// CLIP's vision transformer (Dosovitskiy et al. 2021 with CLIP's changes), in Hugging Face's keys;
+/// an absent key means what it means in `transformers`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClipVisionConfig {
+    /// Width of the tower and of its pooled output.
+    pub hidden_size: usize,
+    /// Width of the feed-forward layer.
+    pub intermediate_size: usize,
+    /// Transformer blocks.
+    pub num_hidden_layers: usize,
+    /// Heads of each attention; divides `hidden_size`.
+    pub num_attention_heads: usize,
+    /// Pixels a side.
+    pub image_size: usize,
+    /// Pixels a side of a patch; divides `image_size`.
+    pub patch_size: usize,
+    /// Activation of the feed-forward layer.
+    pub hidden_act: HiddenAct,
+    /// Added to the variance in layer normalization.
+    pub layer_norm_eps: f64,
+}
+
+impl Default for ClipVisionConfig {
+    /// ViT-B/32.
+    fn default() -> Self {
+        Self {
+            hidden_size: 768,
+            intermediate_size: 3072,
+            num_hidden_layers: 12,
+            num_attention_heads: 12,
+            image_size: 224,
+            patch_size: 32,
+            hidden_act: HiddenAct::QuickGelu,
+            layer_norm_eps: 1e-5,
+        }
+    }
 }
 
 /// EfficientNet-Lite (Tan and Le 2019 scaled; the Lite release of 2020).
@@ -77,10 +123,56 @@ pub enum LiteVariant {
 
 /// A text tower, told apart by its `model_type`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "model_type", rename_all = "kebab-case")]
+#[serde(tag = "model_type")]
 pub enum TextConfig {
     /// BERT (Devlin et al. 2018) with pooled tokens.
+    #[serde(rename = "bert")]
     Bert(BertConfig),
+    /// CLIP's causal text transformer.
+    #[serde(rename = "clip_text_model")]
+    ClipText(ClipTextConfig),
+}
+
+/// CLIP's causal text transformer, pooled at the end token, in Hugging Face's keys; an absent key
+/// means what it means in `transformers`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClipTextConfig {
+    /// Rows of the token embedding.
+    pub vocab_size: usize,
+    /// Width of the tower and of its pooled output.
+    pub hidden_size: usize,
+    /// Width of the feed-forward layer.
+    pub intermediate_size: usize,
+    /// Transformer blocks.
+    pub num_hidden_layers: usize,
+    /// Heads of each attention; divides `hidden_size`.
+    pub num_attention_heads: usize,
+    /// Rows of the position embedding: the longest text.
+    pub max_position_embeddings: usize,
+    /// Activation of the feed-forward layer.
+    pub hidden_act: HiddenAct,
+    /// Added to the variance in layer normalization.
+    pub layer_norm_eps: f64,
+    /// The end token, where the text is pooled; 2 in old files, which means the highest id.
+    pub eos_token_id: i64,
+}
+
+impl Default for ClipTextConfig {
+    /// The text side of ViT-B/32.
+    fn default() -> Self {
+        Self {
+            vocab_size: 49408,
+            hidden_size: 512,
+            intermediate_size: 2048,
+            num_hidden_layers: 12,
+            num_attention_heads: 8,
+            max_position_embeddings: 77,
+            hidden_act: HiddenAct::QuickGelu,
+            layer_norm_eps: 1e-5,
+            eos_token_id: 49407,
+        }
+    }
 }
 
 /// BERT in the keys of its own `config.json`.
@@ -122,6 +214,8 @@ pub enum HiddenAct {
     /// x · Φ(x), exact (by the error function).
     #[default]
     Gelu,
+    /// x · σ(1.702 x), as OpenAI trained CLIP.
+    QuickGelu,
 }
 
 /// How the states of a text's tokens become one vector.
@@ -146,8 +240,8 @@ pub enum ConfigError {
     },
     /// The file is not such a configuration.
     #[error(
-        "{} is not a configuration that Clipsight knows (model_type \"dual-encoder\" with \
-         \"efficientnet-lite\" and \"bert\" towers)",
+        "{} is not a configuration that Clipsight knows (model_type \"clip\", or \"dual-encoder\" \
+         with towers of \"efficientnet-lite\", \"bert\", \"clip_vision_model\", \"clip_text_model\")",
         path.display()
     )]
     Parse {
@@ -159,16 +253,45 @@ pub enum ConfigError {
 }
 
 impl ModelConfig {
-    /// Reads a `config.json`; keys that we do not use are passed over, as `transformers` does.
+    /// Reads a `config.json`; keys that we do not use are passed over, as `transformers` does, and
+    /// what the older files of CLIP leave out is filled in (see [`fill_in_clip`]).
     ///
     /// # Errors
     /// [`ConfigError`], naming the file.
     pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        serde_json::from_slice(&text)
-            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source })
+        let parse = |source| ConfigError::Parse { path: path.to_owned(), source };
+        let mut config: Value = serde_json::from_slice(&text).map_err(parse)?;
+        if config["model_type"] == "clip" {
+            fill_in_clip(&mut config);
+        }
+        serde_json::from_value(config).map_err(parse)
     }
+}
+
+/// Width of the shared space where the file of a CLIP leaves it out, as in `transformers`.
+const CLIP_PROJECTION_DIM: usize = 512;
+
+/// What `transformers` reads between the lines of a CLIP: towers without a `model_type` are CLIP's,
+/// a tower that is absent or null has the sizes of ViT-B/32, and the keys of the old
+/// `vision_config_dict` and `text_config_dict` go before those of `vision_config` and
+/// `text_config`.
+fn fill_in_clip(config: &mut Value) {
+    let Value::Object(config) = config else { return };
+    for tower in ["vision", "text"] {
+        let older = config.remove(&format!("{tower}_config_dict"));
+        let inner = config.entry(format!("{tower}_config")).or_insert(Value::Null);
+        if inner.is_null() {
+            *inner = Value::Object(Map::new());
+        }
+        let Value::Object(inner) = inner else { continue };
+        if let Some(Value::Object(older)) = older {
+            inner.extend(older);
+        }
+        inner.entry("model_type").or_insert_with(|| format!("clip_{tower}_model").into());
+    }
+    config.entry("projection_dim").or_insert(CLIP_PROJECTION_DIM.into());
 }
 
 impl VisionConfig {
@@ -177,6 +300,7 @@ impl VisionConfig {
     pub fn hidden_size(&self) -> usize {
         match self {
             Self::EfficientnetLite(config) => config.hidden_size,
+            Self::ClipVision(config) => config.hidden_size,
         }
     }
 
@@ -185,6 +309,7 @@ impl VisionConfig {
     pub fn image_size(&self) -> usize {
         match self {
             Self::EfficientnetLite(config) => config.image_size,
+            Self::ClipVision(config) => config.image_size,
         }
     }
 }
@@ -195,6 +320,7 @@ impl TextConfig {
     pub fn hidden_size(&self) -> usize {
         match self {
             Self::Bert(config) => config.hidden_size,
+            Self::ClipText(config) => config.hidden_size,
         }
     }
 
@@ -203,14 +329,17 @@ impl TextConfig {
     pub fn max_position_embeddings(&self) -> usize {
         match self {
             Self::Bert(config) => config.max_position_embeddings,
+            Self::ClipText(config) => config.max_position_embeddings,
         }
     }
 
-    /// Id that fills short texts of a batch.
+    /// Id that fills short texts of a batch. CLIP is causal and pooled at its first end token, so
+    /// what stands behind that is never seen; its configuration's own `pad_token_id` is wrong.
     #[must_use]
     pub fn pad_token_id(&self) -> i64 {
         match self {
             Self::Bert(config) => config.pad_token_id,
+            Self::ClipText(_) => 0,
         }
     }
 }
@@ -282,6 +411,82 @@ mod tests {
         let text = STARTER.replace("\"bert\"", "\"mamba\"");
         let error = serde_json::from_str::<ModelConfig>(&text).unwrap_err().to_string();
         assert!(error.contains("mamba"), "{error}");
+    }
+
+    fn read(text: &str) -> Result<ModelConfig, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        std::fs::write(&path, text).unwrap();
+        ModelConfig::from_file(&path)
+    }
+
+    fn clip_towers(config: ModelConfig) -> (ClipVisionConfig, ClipTextConfig) {
+        match (config.vision_config, config.text_config) {
+            (VisionConfig::ClipVision(vision), TextConfig::ClipText(text)) => (vision, text),
+            towers => panic!("{towers:?}"),
+        }
+    }
+
+    #[test]
+    fn a_clip_whose_towers_do_not_say_what_they_are_is_clip() {
+        let config = read(
+            r#"{"model_type": "clip", "projection_dim": 768, "logit_scale_init_value": 2.6592,
+                "vision_config": {"hidden_size": 1024, "patch_size": 14, "dropout": 0.0},
+                "text_config": {"hidden_size": 768, "num_attention_heads": 12, "eos_token_id": 2}}"#,
+        );
+        let config = config.unwrap();
+        assert_eq!((config.model_type, config.projection_dim), (ModelType::Clip, 768));
+        assert!(!config.projection_bias);
+        assert_eq!(
+            (config.text_config.pad_token_id(), config.vision_config.image_size()),
+            (0, 224)
+        );
+        let again = serde_json::from_str(&serde_json::to_string(&config).unwrap()).unwrap();
+        assert_eq!(config, again);
+        let (vision, text) = clip_towers(config);
+        assert_eq!(
+            (vision.hidden_size, vision.patch_size, vision.num_hidden_layers),
+            (1024, 14, 12)
+        );
+        assert_eq!((text.hidden_size, text.eos_token_id), (768, 2));
+    }
+
+    #[test]
+    fn absent_towers_are_those_of_vit_b_32() {
+        for text in [r#"{"model_type": "clip"}"#, r#"{"model_type": "clip", "text_config": null}"#]
+        {
+            let config = read(text).unwrap();
+            assert_eq!(config.projection_dim, 512);
+            let towers = clip_towers(config);
+            assert_eq!(towers, (ClipVisionConfig::default(), ClipTextConfig::default()));
+        }
+    }
+
+    #[test]
+    fn the_older_keys_of_a_tower_go_before_the_newer() {
+        let config = read(
+            r#"{"model_type": "clip", "vision_config_dict": null,
+                "text_config": {"hidden_size": 64, "hidden_act": "quick_gelu"},
+                "text_config_dict": {"hidden_act": "gelu"}}"#,
+        );
+        let (vision, text) = clip_towers(config.unwrap());
+        assert_eq!((text.hidden_size, text.hidden_act), (64, HiddenAct::Gelu));
+        assert_eq!(vision.hidden_act, HiddenAct::QuickGelu);
+    }
+
+    #[test]
+    fn what_is_no_configuration_is_refused_with_its_reason() {
+        for (text, reason) in [
+            ("[1]", "invalid type"),
+            (r#"{"model_type": "clip", "vision_config": 3}"#, "expected internally tagged enum"),
+            (r#"{"model_type": "clip", "text_config": {"hidden_act": "swish"}}"#, "swish"),
+            (r#"{"model_type": "siglip"}"#, "siglip"),
+            (r#"{"model_type": "clip", "text_config": {"hidden_size": -1}}"#, "-1"),
+        ] {
+            let error = read(text).unwrap_err();
+            let source = std::error::Error::source(&error).unwrap().to_string();
+            assert!(source.contains(reason), "{text}: {source}");
+        }
     }
 
     #[test]

@@ -21,12 +21,7 @@ impl Bert {
     /// # Errors
     /// [`ModelError::Config`] where the heads do not divide the width.
     pub fn new(config: &BertConfig, prefix: &str) -> Result<Self, ModelError> {
-        let count = config.num_attention_heads;
-        if count == 0 || !config.hidden_size.is_multiple_of(count) {
-            let rule = "divide hidden_size";
-            return Err(ModelError::Config { key: "num_attention_heads", rule });
-        }
-        let heads = Heads { count, width: config.hidden_size / count };
+        let heads = Heads::dividing(config.hidden_size, config.num_attention_heads)?;
         Ok(Self { config: config.clone(), heads, prefix: prefix.to_owned() })
     }
 
@@ -80,6 +75,7 @@ impl Bert {
         let wide = ops.linear(&x, &name("intermediate.dense"))?; // [B, L, intermediate_size]
         let wide = match self.config.hidden_act {
             HiddenAct::Gelu => ops.gelu(&wide)?,
+            HiddenAct::QuickGelu => ops.quick_gelu(&wide)?,
         };
         let narrow = ops.linear(&wide, &name("output.dense"))?; // [B, L, W]
         let narrow = ops.add(narrow, &x)?;
@@ -100,7 +96,7 @@ impl Bert {
             let name = format!("{prefix}embeddings.{part}.weight");
             all.push(Parameter::normal(name, &[rows, width], 0.02));
         }
-        norm(&mut all, &format!("{prefix}embeddings.LayerNorm"), width);
+        all.extend(Parameter::layer_norm(&format!("{prefix}embeddings.LayerNorm"), width));
         for layer in 0..config.num_hidden_layers {
             let name = |part: &str| format!("{prefix}encoder.layer.{layer}.{part}");
             for part in ["self.query", "self.key", "self.value", "output.dense"] {
@@ -108,8 +104,8 @@ impl Bert {
             }
             dense(&mut all, &name("intermediate.dense"), [config.intermediate_size, width]);
             dense(&mut all, &name("output.dense"), [width, config.intermediate_size]);
-            norm(&mut all, &name("attention.output.LayerNorm"), width);
-            norm(&mut all, &name("output.LayerNorm"), width);
+            all.extend(Parameter::layer_norm(&name("attention.output.LayerNorm"), width));
+            all.extend(Parameter::layer_norm(&name("output.LayerNorm"), width));
         }
         all
     }
@@ -118,9 +114,4 @@ impl Bert {
 fn dense(all: &mut Vec<Parameter>, name: &str, shape: [usize; 2]) {
     all.push(Parameter::normal(format!("{name}.weight"), &shape, 0.02));
     all.push(Parameter::constant(format!("{name}.bias"), &shape[..1], 0.0));
-}
-
-fn norm(all: &mut Vec<Parameter>, name: &str, width: usize) {
-    all.push(Parameter::constant(format!("{name}.weight"), &[width], 1.0));
-    all.push(Parameter::constant(format!("{name}.bias"), &[width], 0.0));
 }

@@ -4,7 +4,10 @@ use std::path::Path;
 
 use clip::config::{ModelConfig, TextConfig, VisionConfig};
 
-use super::{Bert, EfficientNetLite, ModelError, Onnx, Ops, Parameter, Projection, Weights};
+use super::{
+    Bert, ClipText, ClipVision, EfficientNetLite, ModelError, Onnx, Ops, Parameter, Projection,
+    Weights,
+};
 use crate::onnx::{Dimension, ElementType, WeightStorage};
 
 /// Name of the learned scale, a logarithm, shape `[]`.
@@ -49,11 +52,13 @@ pub struct DualEncoder {
 #[derive(Debug, Clone)]
 enum ImageTower {
     EfficientNetLite(EfficientNetLite),
+    ClipVision(ClipVision),
 }
 
 #[derive(Debug, Clone)]
 enum TextTower {
     Bert(Bert),
+    ClipText(ClipText),
 }
 
 impl DualEncoder {
@@ -70,9 +75,13 @@ impl DualEncoder {
             VisionConfig::EfficientnetLite(lite) => {
                 ImageTower::EfficientNetLite(EfficientNetLite::new(lite, VISION))
             }
+            VisionConfig::ClipVision(vision) => {
+                ImageTower::ClipVision(ClipVision::new(vision, VISION)?)
+            }
         };
         let text_tower = match &config.text_config {
             TextConfig::Bert(bert) => TextTower::Bert(Bert::new(bert, TEXT)?),
+            TextConfig::ClipText(text) => TextTower::ClipText(ClipText::new(text, TEXT)?),
         };
         let (image, text) = (config.vision_config.hidden_size(), config.text_config.hidden_size());
         let image_projection = Projection::new("visual_projection", image, dim, bias);
@@ -91,10 +100,12 @@ impl DualEncoder {
     ) -> Result<O::Value, ModelError> {
         match &self.image_tower {
             ImageTower::EfficientNetLite(tower) => tower.pooled(ops, pixels),
+            ImageTower::ClipVision(tower) => tower.pooled(ops, pixels),
         }
     }
 
-    /// The tower's answer for `ids` and `mask` i64 `[B, L]` → `[B, hidden]`.
+    /// The tower's answer for `ids` and `mask` i64 `[B, L]` → `[B, hidden]`. A causal tower does not
+    /// look at the mask.
     ///
     /// # Errors
     /// As [`Ops`] says.
@@ -106,6 +117,7 @@ impl DualEncoder {
     ) -> Result<O::Value, ModelError> {
         match &self.text_tower {
             TextTower::Bert(tower) => tower.pooled(ops, ids, mask),
+            TextTower::ClipText(tower) => tower.pooled(ops, ids),
         }
     }
 
@@ -178,9 +190,11 @@ impl DualEncoder {
         match side {
             Side::Image => match &self.image_tower {
                 ImageTower::EfficientNetLite(tower) => tower.parameters(),
+                ImageTower::ClipVision(tower) => tower.parameters(),
             },
             Side::Text => match &self.text_tower {
                 TextTower::Bert(tower) => tower.parameters(),
+                TextTower::ClipText(tower) => tower.parameters(),
             },
         }
     }
@@ -242,8 +256,9 @@ impl DualEncoder {
         Ok(ops.graph.finish())
     }
 
-    /// The text graph: `input_ids` and `attention_mask` i64 `[batch, length]` → `text_embeds` f32
-    /// `[batch, D]`, of length one. Standardization is folded into the projection.
+    /// The text graph: `input_ids` i64 `[batch, length]` (and `attention_mask`, likewise, where the
+    /// tower is not causal) → `text_embeds` f32 `[batch, D]`, of length one. Standardization is
+    /// folded into the projection.
     ///
     /// # Errors
     /// [`ModelError`] where a weight is missing or does not fit.
@@ -256,8 +271,14 @@ impl DualEncoder {
         let mut ops = Onnx::new("text_model", &weights, storage);
         let shape = [Dimension::Named("batch"), Dimension::Named("length")];
         let ids = ops.graph.input("input_ids", ElementType::I64, &shape);
-        let mask = ops.graph.input("attention_mask", ElementType::I64, &shape);
-        let embeds = self.text_embeddings(&mut ops, &ids, &mask)?;
+        let pooled = match &self.text_tower {
+            TextTower::Bert(tower) => {
+                let mask = ops.graph.input("attention_mask", ElementType::I64, &shape);
+                tower.pooled(&mut ops, &ids, &mask)?
+            }
+            TextTower::ClipText(tower) => tower.pooled(&mut ops, &ids)?,
+        };
+        let embeds = self.embeddings(&mut ops, Side::Text, &pooled)?;
         let shape = [Dimension::Named("batch"), Dimension::Fixed(self.config.projection_dim)];
         ops.graph.output(&embeds, "text_embeds", ElementType::F32, &shape);
         Ok(ops.graph.finish())

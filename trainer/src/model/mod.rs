@@ -5,6 +5,8 @@
 //! names of the original checkpoints.
 
 mod bert;
+mod clip_text;
+mod clip_vision;
 mod dual_encoder;
 mod efficientnet_lite;
 mod inputs;
@@ -12,6 +14,7 @@ mod onnx;
 mod ops;
 mod projection;
 mod torch;
+mod transformer;
 mod weights;
 
 use std::path::PathBuf;
@@ -19,11 +22,13 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 pub use bert::Bert;
+pub use clip_text::ClipText;
+pub use clip_vision::ClipVision;
 pub use dual_encoder::{DualEncoder, LOGIT_SCALE, Side, TowerFiles};
 pub use efficientnet_lite::EfficientNetLite;
 pub use inputs::{pixel_batch, token_batch};
 pub use onnx::Onnx;
-pub use ops::{BatchNorm, Conv, Heads, Init, Ops, Parameter};
+pub use ops::{BatchNorm, Conv, EndToken, Heads, Init, Ops, Parameter};
 pub use projection::Projection;
 pub use torch::Torch;
 pub use weights::Weights;

@@ -1,6 +1,6 @@
 //! [`Ops`] written down as nodes of an ONNX graph.
 
-use super::{BatchNorm, Conv, Heads, ModelError, Ops, Weights};
+use super::{BatchNorm, Conv, EndToken, Heads, ModelError, Ops, Weights};
 use crate::onnx::{Attribute, ElementType, GraphBuilder, Matrix, WeightStorage, Wire};
 
 /// Records what is asked for; the weights go into the graph in the form that `storage` says.
@@ -13,6 +13,9 @@ pub struct Onnx<'w> {
 }
 
 type Recorded = Result<Wire, ModelError>;
+
+/// The least of an attention's scores: e⁻¹⁰⁰⁰⁰ is 0 in f32.
+const UNSEEN: f32 = -10_000.0;
 
 const F32: (&str, Attribute) = ("to", Attribute::Int(ElementType::F32 as i64));
 
@@ -55,6 +58,13 @@ impl<'w> Onnx<'w> {
     fn sum_tokens(&mut self, x: &Wire) -> Wire {
         let axis = self.graph.i64s("axis", &[1], &[1]);
         self.graph.node("ReduceSum", &[x, &axis], &[("keepdims", Attribute::Int(0))])
+    }
+
+    /// One dimension of `x`, i64 `[1]`.
+    fn size(&mut self, x: &Wire, axis: i64) -> Wire {
+        let shape = self.op("Shape", &[x]);
+        let axis = self.graph.i64s("axis", &[1], &[axis]);
+        self.graph.node("Gather", &[&shape, &axis], &[("axis", Attribute::Int(0))])
     }
 
     fn unsqueeze(&mut self, x: &Wire, axes: &[i64]) -> Wire {
@@ -119,6 +129,28 @@ impl Ops for Onnx<'_> {
         Ok(self.graph.node("Conv", &[x, &weight, &bias], &attributes))
     }
 
+    fn patches(&mut self, x: &Wire, name: &str) -> Recorded {
+        let weight_name = format!("{name}.weight");
+        let (dims, data) = self.weights.data(&weight_name)?;
+        let [outputs, _, height, width] = dims[..] else {
+            return Err(misshapen(weight_name, &[-1; 4], &dims));
+        };
+        let kernel = Matrix { dims: &dims, channel_axis: 0, data: &data };
+        let mut inputs = vec![x.clone(), self.storage.add(&mut self.graph, &weight_name, kernel)];
+        let bias = format!("{name}.bias");
+        if self.has(&bias) {
+            inputs.push(self.small(&bias)?);
+        }
+        let size = vec![int(height), int(width)];
+        let attributes =
+            [("kernel_shape", Attribute::Ints(size.clone())), ("strides", Attribute::Ints(size))];
+        let inputs: Vec<&Wire> = inputs.iter().collect();
+        let grid = self.graph.node("Conv", &inputs, &attributes); // [B, O, rows, columns]
+        let shape = self.graph.i64s("flat", &[3], &[0, int(outputs), -1]);
+        let flat = self.op("Reshape", &[&grid, &shape]); // [B, O, N]
+        Ok(self.graph.node("Transpose", &[&flat], &[("perm", Attribute::Ints(vec![0, 2, 1]))]))
+    }
+
     fn relu6(&mut self, x: Wire) -> Recorded {
         let (low, high) = (self.graph.scalar("low", 0.0), self.graph.scalar("high", 6.0));
         Ok(self.op("Clip", &[&x, &low, &high]))
@@ -133,6 +165,13 @@ impl Ops for Onnx<'_> {
         let twice_phi = self.op("Add", &[&erf, &one]);
         let product = self.op("Mul", &[x, &twice_phi]);
         Ok(self.op("Mul", &[&product, &half]))
+    }
+
+    fn quick_gelu(&mut self, x: &Wire) -> Recorded {
+        let slope = self.graph.scalar("slope", 1.702);
+        let scaled = self.op("Mul", &[x, &slope]);
+        let share = self.op("Sigmoid", &[&scaled]);
+        Ok(self.op("Mul", &[x, &share]))
     }
 
     fn add(&mut self, a: Wire, b: &Wire) -> Recorded {
@@ -156,10 +195,8 @@ impl Ops for Onnx<'_> {
         let (dims, data) = self.table(name)?;
         let table = Matrix { dims: &dims, channel_axis: 0, data: &data };
         let rows = self.storage.add(&mut self.graph, &format!("{name}.weight"), table);
-        let shape = self.op("Shape", &[ids]);
-        let (start, one) =
-            (self.graph.i64s("start", &[1], &[0]), self.graph.i64s("one", &[1], &[1]));
-        let length = self.graph.node("Gather", &[&shape, &one], &[("axis", Attribute::Int(0))]);
+        let length = self.size(ids, 1);
+        let start = self.graph.i64s("start", &[1], &[0]);
         Ok(self.op("Slice", &[&rows, &start, &length, &start]))
     }
 
@@ -169,6 +206,59 @@ impl Ops for Onnx<'_> {
             misshapen(format!("{name}.weight"), &[int(index + 1), int(width)], &[rows, width])
         })?;
         Ok(self.graph.f32s(&format!("{name}.row"), &[width], row))
+    }
+
+    fn all_rows(&mut self, name: &str) -> Recorded {
+        let (dims, data) = self.table(name)?;
+        let table = Matrix { dims: &dims, channel_axis: 0, data: &data };
+        Ok(self.storage.add(&mut self.graph, &format!("{name}.weight"), table))
+    }
+
+    fn prepend(&mut self, x: &Wire, name: &str) -> Recorded {
+        let token = self.small(name)?;
+        let batch = self.size(x, 0);
+        let rest = self.graph.i64s("rest", &[2], &[1, int(self.weights.data(name)?.1.len())]);
+        let axis = ("axis", Attribute::Int(0));
+        let shape = self.graph.node("Concat", &[&batch, &rest], &[axis]);
+        let tokens = self.op("Expand", &[&token, &shape]); // [B, 1, W]
+        Ok(self.graph.node("Concat", &[&tokens, x], &[("axis", Attribute::Int(1))]))
+    }
+
+    fn token(&mut self, x: &Wire, index: usize) -> Recorded {
+        let index = self.graph.i64s("index", &[], &[int(index)]);
+        Ok(self.graph.node("Gather", &[x, &index], &[("axis", Attribute::Int(1))]))
+    }
+
+    fn one_token(&mut self, x: &Wire) -> Recorded {
+        Ok(self.unsqueeze(x, &[1]))
+    }
+
+    /// Of equal ids `ArgMax` takes the first.
+    fn end_token(&mut self, x: &Wire, ids: &Wire, end: EndToken) -> Recorded {
+        let marks = match end {
+            EndToken::Id(id) => {
+                let id = self.graph.i64s("end", &[], &[id]);
+                let equal = self.op("Equal", &[ids, &id]);
+                self.graph.node("Cast", &[&equal], &[F32])
+            }
+            EndToken::Highest => ids.clone(),
+        };
+        let at = self.graph.node("ArgMax", &[&marks], &[("axis", Attribute::Int(1))]); // [B, 1]
+        Ok(self.graph.node("GatherND", &[x, &at], &[("batch_dims", Attribute::Int(1))]))
+    }
+
+    fn causal_bias(&mut self, ids: &Wire) -> Recorded {
+        let length = self.size(ids, 1);
+        let empty = self.graph.i64s("scalar", &[0], &[]);
+        let length = self.op("Reshape", &[&length, &empty]);
+        let (zero, one) = (self.graph.i64s("zero", &[], &[0]), self.graph.i64s("one", &[], &[1]));
+        let places = self.op("Range", &[&zero, &length, &one]); // [L]
+        let own = self.unsqueeze(&places, &[0, 1, 3]); // [1, 1, L, 1]
+        let others = self.unsqueeze(&places, &[0, 1, 2]); // [1, 1, 1, L]
+        let behind = self.op("Greater", &[&others, &own]); // [1, 1, L, L]
+        let behind = self.graph.node("Cast", &[&behind], &[F32]);
+        let unseen = self.graph.scalar("unseen", UNSEEN);
+        Ok(self.op("Mul", &[&behind, &unseen]))
     }
 
     fn padding_bias(&mut self, mask: &Wire) -> Recorded {

@@ -7,7 +7,7 @@ use super::ModelError;
 ///
 /// A `name` is the prefix of a weight as the original checkpoint has it: `linear(x, "a.b")` reads
 /// `a.b.weight` `[out, in]` and, where it exists, `a.b.bias` `[out]`.
-/// All arithmetic is f32. An operation that takes its input by value may compute in its place.
+/// All arithmetic is f32 unless an interpretation says otherwise. An operation that takes its input by value may compute in its place.
 ///
 /// Every method returns [`ModelError`] where a weight is missing or does not fit its input.
 pub trait Ops {
@@ -40,6 +40,14 @@ pub trait Ops {
         norm: BatchNorm<'_>,
     ) -> Result<Self::Value, ModelError>;
 
+    /// Square patches that do not overlap, each mapped to one token: `[B, C, H, W]` → `[B, N, O]`,
+    /// row by row, where `name.weight` is `[O, C, P, P]` and `name.bias` `[O]` may exist. Pixels
+    /// right and below that fill no patch are left out.
+    ///
+    /// # Errors
+    /// As the trait says.
+    fn patches(&mut self, x: &Self::Value, name: &str) -> Result<Self::Value, ModelError>;
+
     /// `min(max(x, 0), 6)`.
     ///
     /// # Errors
@@ -51,6 +59,12 @@ pub trait Ops {
     /// # Errors
     /// As the trait says.
     fn gelu(&mut self, x: &Self::Value) -> Result<Self::Value, ModelError>;
+
+    /// `x · σ(1.702 x)` (Hendrycks and Gimpel 2016, section 2), as OpenAI trained CLIP.
+    ///
+    /// # Errors
+    /// As the trait says.
+    fn quick_gelu(&mut self, x: &Self::Value) -> Result<Self::Value, ModelError>;
 
     /// `a + b`, where `b` broadcasts to the shape of `a`.
     ///
@@ -87,6 +101,49 @@ pub trait Ops {
     /// As the trait says.
     fn row(&mut self, name: &str, index: usize) -> Result<Self::Value, ModelError>;
 
+    /// All of `name.weight` `[rows, W]`: the position embeddings of pictures, which have one size.
+    ///
+    /// # Errors
+    /// As the trait says.
+    fn all_rows(&mut self, name: &str) -> Result<Self::Value, ModelError>;
+
+    /// The weight `name` `[W]` as a token before those of `x`: `[B, L, W]` → `[B, 1 + L, W]`.
+    ///
+    /// # Errors
+    /// As the trait says.
+    fn prepend(&mut self, x: &Self::Value, name: &str) -> Result<Self::Value, ModelError>;
+
+    /// One token of each: `[B, L, W]` → `[B, W]`.
+    ///
+    /// # Errors
+    /// As the trait says.
+    fn token(&mut self, x: &Self::Value, index: usize) -> Result<Self::Value, ModelError>;
+
+    /// Each as a sequence of one token: `[B, W]` → `[B, 1, W]`.
+    ///
+    /// # Errors
+    /// As the trait says.
+    fn one_token(&mut self, x: &Self::Value) -> Result<Self::Value, ModelError>;
+
+    /// The token of `x` `[B, L, W]` where `ids` i64 `[B, L]` first hold `end` → `[B, W]`; the first
+    /// token where they never do.
+    ///
+    /// # Errors
+    /// As the trait says.
+    fn end_token(
+        &mut self,
+        x: &Self::Value,
+        ids: &Self::Value,
+        end: EndToken,
+    ) -> Result<Self::Value, ModelError>;
+
+    /// What attention adds to its scores so that no token looks behind itself: for `ids` `[B, L]`
+    /// → `[1, 1, L, L]`, 0 up to the diagonal, -10,000 above it.
+    ///
+    /// # Errors
+    /// As the trait says.
+    fn causal_bias(&mut self, ids: &Self::Value) -> Result<Self::Value, ModelError>;
+
     /// What attention adds to its scores so that padding is not looked at: `mask` i64 `[B, L]`
     /// (1 real, 0 padding) → `[B, 1, 1, L]`, 0 or -10,000 (as the first BERT; e⁻¹⁰⁰⁰⁰ is 0 in f32,
     /// and a row of padding alone stays finite).
@@ -95,8 +152,8 @@ pub trait Ops {
     /// As the trait says.
     fn padding_bias(&mut self, mask: &Self::Value) -> Result<Self::Value, ModelError>;
 
-    /// `softmax(q · kᵀ / √d + bias) · v` by heads (Vaswani et al. 2017, equation 1): three of
-    /// `[B, L, W]` → `[B, L, W]`, where `d = W / heads`.
+    /// `softmax(q · kᵀ / √d + bias) · v` by heads (Vaswani et al. 2017, equation 1): `q` is
+    /// `[B, Q, W]`, `k` and `v` are `[B, L, W]` → `[B, Q, W]`, where `d = W / heads`.
     ///
     /// # Errors
     /// As the trait says.
@@ -164,6 +221,26 @@ pub struct Heads {
     pub width: usize,
 }
 
+impl Heads {
+    /// `count` heads of one width.
+    pub(super) fn dividing(hidden_size: usize, count: usize) -> Result<Self, ModelError> {
+        if count == 0 || !hidden_size.is_multiple_of(count) {
+            let rule = "divide hidden_size";
+            return Err(ModelError::Config { key: "num_attention_heads", rule });
+        }
+        Ok(Self { count, width: hidden_size / count })
+    }
+}
+
+/// Which token ends a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndToken {
+    /// The one with this id.
+    Id(i64),
+    /// The one with the highest id in its text.
+    Highest,
+}
+
 /// A weight that a model wants.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameter {
@@ -193,6 +270,12 @@ impl Parameter {
     /// A weight that starts as one number.
     pub(super) fn constant(name: String, shape: &[usize], value: f64) -> Self {
         Self { name, shape: sizes(shape), init: Init::Constant(value) }
+    }
+
+    /// Weight and bias of a layer normalization, which start as the identity.
+    pub(super) fn layer_norm(name: &str, width: usize) -> [Self; 2] {
+        [("weight", 1.0), ("bias", 0.0)]
+            .map(|(part, value)| Self::constant(format!("{name}.{part}"), &[width], value))
     }
 }
 

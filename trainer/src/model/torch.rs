@@ -2,7 +2,7 @@
 
 use tch::{Kind, TchError, Tensor};
 
-use super::{BatchNorm, Conv, Heads, ModelError, Ops, Weights};
+use super::{BatchNorm, Conv, EndToken, Heads, ModelError, Ops, Weights};
 
 /// Computes at once, over borrowed weights. Values are tensors on the device of the weights.
 #[derive(Debug)]
@@ -60,12 +60,22 @@ impl Ops for Torch<'_> {
         done("conv_batch_norm", name, conv_batch_norm(x, kernel, conv, &norm))
     }
 
+    fn patches(&mut self, x: &Tensor, name: &str) -> Computed {
+        let (kernel, bias) = (self.weight(name, "weight")?, self.optional(name, "bias"));
+        done("patches", name, patches(x, kernel, bias))
+    }
+
     fn relu6(&mut self, mut x: Tensor) -> Computed {
         done("relu6", "", x.f_clamp_(0.0, 6.0))
     }
 
     fn gelu(&mut self, x: &Tensor) -> Computed {
         done("gelu", "", x.f_gelu("none"))
+    }
+
+    fn quick_gelu(&mut self, x: &Tensor) -> Computed {
+        let y = x.f_mul_scalar(1.702).and_then(|mut scaled| scaled.f_sigmoid_()?.f_mul(x));
+        done("quick_gelu", "", y)
     }
 
     fn add(&mut self, mut a: Tensor, b: &Tensor) -> Computed {
@@ -93,6 +103,39 @@ impl Ops for Torch<'_> {
         let table = self.weight(name, "weight")?;
         let index = i64::try_from(index).unwrap_or(i64::MAX);
         done("row", name, table.f_select(0, index))
+    }
+
+    fn all_rows(&mut self, name: &str) -> Computed {
+        Ok(self.weight(name, "weight")?.shallow_clone())
+    }
+
+    fn prepend(&mut self, x: &Tensor, name: &str) -> Computed {
+        let token = self.weights.get(name)?;
+        let longer = x.size3().and_then(|(batch, _, width)| {
+            Tensor::f_cat(&[&token.f_expand([batch, 1, width], false)?, x], 1)
+        });
+        done("prepend", name, longer)
+    }
+
+    fn token(&mut self, x: &Tensor, index: usize) -> Computed {
+        done("token", "", x.f_select(1, i64::try_from(index).unwrap_or(i64::MAX)))
+    }
+
+    fn one_token(&mut self, x: &Tensor) -> Computed {
+        done("one_token", "", x.f_unsqueeze(1))
+    }
+
+    fn end_token(&mut self, x: &Tensor, ids: &Tensor, end: EndToken) -> Computed {
+        done("end_token", "", end_token(x, ids, end))
+    }
+
+    fn causal_bias(&mut self, ids: &Tensor) -> Computed {
+        let bias = ids.size2().and_then(|(_, length)| {
+            let all =
+                Tensor::f_full([1, 1, length, length], -10_000.0, (Kind::Float, ids.device()))?;
+            all.f_triu(1)
+        });
+        done("causal_bias", "", bias)
     }
 
     fn padding_bias(&mut self, mask: &Tensor) -> Computed {
@@ -163,6 +206,24 @@ fn conv_batch_norm(
     padded.f_conv2d(&kernel, Some(&shift), strides, [0, 0], [1, 1], groups)
 }
 
+/// A convolution whose kernel is as large as its step.
+fn patches(x: &Tensor, kernel: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, TchError> {
+    let (_, _, height, width) = kernel.size4()?;
+    let grid = x.f_conv2d(kernel, bias, [height, width], [0, 0], [1, 1], 1)?; // [B, O, rows, columns]
+    grid.f_flatten(2, 3)?.f_transpose(1, 2) // [B, N, O]
+}
+
+/// Of equal ids `argmax` takes the first.
+fn end_token(x: &Tensor, ids: &Tensor, end: EndToken) -> Result<Tensor, TchError> {
+    let (batch, _, width) = x.size3()?;
+    let at = match end {
+        EndToken::Id(id) => ids.f_eq(id)?.f_to_kind(Kind::Int)?.f_argmax(1, true)?,
+        EndToken::Highest => ids.f_argmax(1, true)?,
+    }; // [B, 1]
+    let at = at.f_unsqueeze(2)?.f_expand([batch, 1, width], false)?; // [B, 1, W]
+    x.f_gather(1, &at, false)?.f_squeeze_dim(1)
+}
+
 /// TensorFlow's "same": before and after, the odd one after.
 fn same_padding(size: i64, kernel: i64, stride: i64) -> (i64, i64) {
     let steps = (size + stride - 1) / stride;
@@ -171,12 +232,12 @@ fn same_padding(size: i64, kernel: i64, stride: i64) -> (i64, i64) {
 }
 
 fn attention(qkv: [&Tensor; 3], heads: Heads, bias: Option<&Tensor>) -> Result<Tensor, TchError> {
-    let (batch, length, width) = qkv[0].size3()?;
+    let (batch, queries, width) = qkv[0].size3()?;
     let count = i64::try_from(heads.count).unwrap_or(i64::MAX);
     let split = |x: &Tensor| x.f_view([batch, -1, count, width / count])?.f_transpose(1, 2);
-    let [q, k, v] = [split(qkv[0])?, split(qkv[1])?, split(qkv[2])?]; // [B, heads, L, d]
+    let [q, k, v] = [split(qkv[0])?, split(qkv[1])?, split(qkv[2])?]; // [B, heads, Q or L, d]
     let y = Tensor::f_scaled_dot_product_attention(&q, &k, &v, bias, 0.0, false, None, false)?;
-    y.f_transpose(1, 2)?.f_reshape([batch, length, width]) // [B, L, W]
+    y.f_transpose(1, 2)?.f_reshape([batch, queries, width]) // [B, Q, W]
 }
 
 fn masked_mean(x: &Tensor, mask: &Tensor) -> Result<Tensor, TchError> {

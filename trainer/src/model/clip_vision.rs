@@ -1,0 +1,80 @@
+//! CLIP's vision transformer (Dosovitskiy et al. 2021, with the changes of Radford et al. 2021,
+//! section 2.4: one more layer normalization before the blocks).
+//!
+//! Weight names as `transformers` has them for `CLIPVisionModel`, `pre_layrnorm` included.
+
+use clip::config::ClipVisionConfig;
+
+use super::transformer::{Shape, Transformer};
+use super::{ModelError, Ops, Parameter};
+
+/// The image tower.
+#[derive(Debug, Clone)]
+pub struct ClipVision {
+    config: ClipVisionConfig,
+    prefix: String,
+    blocks: Transformer,
+}
+
+impl ClipVision {
+    /// The tower of `config` whose weights' names begin with `prefix`.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] where the configuration contradicts itself.
+    pub fn new(config: &ClipVisionConfig, prefix: &str) -> Result<Self, ModelError> {
+        if config.patch_size == 0 || config.patch_size > config.image_size {
+            let rule = "be at least 1 and at most image_size";
+            return Err(ModelError::Config { key: "patch_size", rule });
+        }
+        let shape = Shape {
+            width: config.hidden_size,
+            intermediate: config.intermediate_size,
+            layers: config.num_hidden_layers,
+            heads: config.num_attention_heads,
+            act: config.hidden_act,
+            eps: config.layer_norm_eps,
+        };
+        let blocks = Transformer::new(shape, format!("{prefix}encoder.layers"))?;
+        Ok(Self { config: config.clone(), prefix: prefix.to_owned(), blocks })
+    }
+
+    /// `pixels` `[B, 3, S, S]`, where `S` is `image_size` → pooled `[B, hidden_size]`: the class
+    /// token after the blocks, normalized.
+    ///
+    /// # Errors
+    /// As [`Ops`] says; pictures of another size do not fit the position embeddings.
+    pub fn pooled<O: Ops>(&self, ops: &mut O, pixels: &O::Value) -> Result<O::Value, ModelError> {
+        let eps = self.config.layer_norm_eps;
+        let patches = ops.patches(pixels, &self.name("embeddings.patch_embedding"))?; // [B, N, W]
+        let x = ops.prepend(&patches, &self.name("embeddings.class_embedding"))?; // [B, 1+N, W]
+        let positions = ops.all_rows(&self.name("embeddings.position_embedding"))?; // [1+N, W]
+        let x = ops.add(x, &positions)?;
+        let x = ops.layer_norm(&x, &self.name("pre_layrnorm"), eps)?;
+        let class = self.blocks.first_state(ops, x)?; // [B, W]
+        ops.layer_norm(&class, &self.name("post_layernorm"), eps)
+    }
+
+    fn name(&self, part: &str) -> String {
+        format!("{}{part}", self.prefix)
+    }
+
+    /// What weights the tower wants.
+    #[must_use]
+    pub fn parameters(&self) -> Vec<Parameter> {
+        let (width, patch) = (self.config.hidden_size, self.config.patch_size);
+        let side = self.config.image_size / patch;
+        let deviation = (width as f64).powf(-0.5);
+        let normal = |part: &str, shape: &[usize], deviation| {
+            Parameter::normal(self.name(part), shape, deviation)
+        };
+        let mut all = vec![
+            normal("embeddings.class_embedding", &[width], deviation),
+            normal("embeddings.patch_embedding.weight", &[width, 3, patch, patch], 0.02),
+            normal("embeddings.position_embedding.weight", &[1 + side * side, width], deviation),
+        ];
+        all.extend(Parameter::layer_norm(&self.name("pre_layrnorm"), width));
+        all.extend(self.blocks.parameters());
+        all.extend(Parameter::layer_norm(&self.name("post_layernorm"), width));
+        all
+    }
+}

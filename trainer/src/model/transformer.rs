@@ -1,0 +1,150 @@
+//! The stack of blocks that both towers of CLIP are: a transformer that normalizes before each half
+//! of a block, not after it.
+
+use clip::config::HiddenAct;
+
+use super::{Heads, ModelError, Ops, Parameter};
+
+/// Blocks named `{prefix}.N.{layer_norm1, self_attn.{q,k,v,out}_proj, layer_norm2, mlp.{fc1,fc2}}`.
+#[derive(Debug, Clone)]
+pub(super) struct Transformer {
+    prefix: String,
+    shape: Shape,
+    heads: Heads,
+}
+
+/// Sizes and settings of a transformer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    pub(super) width: usize,
+    pub(super) intermediate: usize,
+    pub(super) layers: usize,
+    pub(super) heads: usize,
+    pub(super) act: HiddenAct,
+    pub(super) eps: f64,
+}
+
+impl Transformer {
+    /// Blocks whose weights' names begin with `prefix`.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] where the heads do not divide the width, or there is no block.
+    pub(super) fn new(shape: Shape, prefix: String) -> Result<Self, ModelError> {
+        let heads = Heads::dividing(shape.width, shape.heads)?;
+        if shape.layers == 0 {
+            let rule = "be at least 1";
+            return Err(ModelError::Config { key: "num_hidden_layers", rule });
+        }
+        Ok(Self { prefix, shape, heads })
+    }
+
+    /// All blocks over `x` `[B, L, W]` → `[B, L, W]`; `bias` is added to every attention's scores.
+    pub(super) fn states<O: Ops>(
+        &self,
+        ops: &mut O,
+        mut x: O::Value,
+        bias: Option<&O::Value>,
+    ) -> Result<O::Value, ModelError> {
+        for layer in 0..self.shape.layers {
+            x = self.block(ops, &x, bias, layer)?; // [B, L, W]
+        }
+        Ok(x)
+    }
+
+    /// What the blocks make of the first token of `x` `[B, L, W]` → `[B, W]`. The last block is
+    /// computed for that token alone, since nobody looks at what becomes of the others.
+    pub(super) fn first_state<O: Ops>(
+        &self,
+        ops: &mut O,
+        mut x: O::Value,
+    ) -> Result<O::Value, ModelError> {
+        let last = self.shape.layers - 1;
+        for layer in 0..last {
+            x = self.block(ops, &x, None, layer)?; // [B, L, W]
+        }
+        let normal = ops.layer_norm(&x, &self.name(last, "layer_norm1"), self.shape.eps)?;
+        let first = ops.token(&normal, 0)?; // [B, W]
+        let first = ops.one_token(&first)?; // [B, 1, W]
+        let mixed = self.mix(ops, [&first, &normal], None, last)?; // [B, 1, W]
+        let mixed = ops.token(&mixed, 0)?; // [B, W]
+        let residual = ops.token(&x, 0)?; // [B, W]
+        let x = ops.add(mixed, &residual)?;
+        self.feed_forward(ops, &x, last)
+    }
+
+    fn block<O: Ops>(
+        &self,
+        ops: &mut O,
+        x: &O::Value,
+        bias: Option<&O::Value>,
+        layer: usize,
+    ) -> Result<O::Value, ModelError> {
+        let normal = ops.layer_norm(x, &self.name(layer, "layer_norm1"), self.shape.eps)?;
+        let mixed = self.mix(ops, [&normal, &normal], bias, layer)?;
+        let x = ops.add(mixed, x)?; // [B, L, W]
+        self.feed_forward(ops, &x, layer)
+    }
+
+    /// Attention of the first to the second, projected: `[B, Q, W]`, `[B, L, W]` → `[B, Q, W]`.
+    fn mix<O: Ops>(
+        &self,
+        ops: &mut O,
+        [from, to]: [&O::Value; 2],
+        bias: Option<&O::Value>,
+        layer: usize,
+    ) -> Result<O::Value, ModelError> {
+        let q = ops.linear(from, &self.name(layer, "self_attn.q_proj"))?;
+        let k = ops.linear(to, &self.name(layer, "self_attn.k_proj"))?;
+        let v = ops.linear(to, &self.name(layer, "self_attn.v_proj"))?;
+        let mixed = ops.attention([&q, &k, &v], self.heads, bias)?;
+        ops.linear(&mixed, &self.name(layer, "self_attn.out_proj"))
+    }
+
+    /// The second half of a block, over `[…, W]`.
+    fn feed_forward<O: Ops>(
+        &self,
+        ops: &mut O,
+        x: &O::Value,
+        layer: usize,
+    ) -> Result<O::Value, ModelError> {
+        let normal = ops.layer_norm(x, &self.name(layer, "layer_norm2"), self.shape.eps)?;
+        let wide = ops.linear(&normal, &self.name(layer, "mlp.fc1"))?; // […, intermediate]
+        let wide = match self.shape.act {
+            HiddenAct::Gelu => ops.gelu(&wide)?,
+            HiddenAct::QuickGelu => ops.quick_gelu(&wide)?,
+        };
+        let narrow = ops.linear(&wide, &self.name(layer, "mlp.fc2"))?; // […, W]
+        ops.add(narrow, x)
+    }
+
+    fn name(&self, layer: usize, part: &str) -> String {
+        format!("{}.{layer}.{part}", self.prefix)
+    }
+
+    /// What weights the blocks want. Training from nothing starts them as CLIP did: what is added
+    /// to the residual is smaller the deeper the stack (`initialize_parameters` of its reference).
+    pub(super) fn parameters(&self) -> Vec<Parameter> {
+        let Shape { width, intermediate, layers, .. } = self.shape;
+        let deviation = (width as f64).powf(-0.5);
+        let residual = deviation * (2.0 * layers as f64).powf(-0.5);
+        let mut all = Vec::new();
+        for layer in 0..layers {
+            for (part, shape, deviation) in [
+                ("self_attn.q_proj", [width, width], deviation),
+                ("self_attn.k_proj", [width, width], deviation),
+                ("self_attn.v_proj", [width, width], deviation),
+                ("self_attn.out_proj", [width, width], residual),
+                ("mlp.fc1", [intermediate, width], (2.0 * width as f64).powf(-0.5)),
+                ("mlp.fc2", [width, intermediate], residual),
+            ] {
+                let name = self.name(layer, part);
+                all.push(Parameter::normal(format!("{name}.weight"), &shape, deviation));
+                all.push(Parameter::constant(format!("{name}.bias"), &shape[..1], 0.0));
+            }
+            for part in ["layer_norm1", "layer_norm2"] {
+                all.extend(Parameter::layer_norm(&self.name(layer, part), width));
+            }
+        }
+        all
+    }
+}
