@@ -8,7 +8,7 @@ import * as viewer from "./viewer.js";
 const EXAMPLES = ["a sunflower", "food on a table", "a boat on the water", "a red car",
   "a bird standing in water", "someone making music"];
 /** What fills the page before anything was asked for. */
-const ANYTHING = { terms: [{ text: "a beautiful photograph" }], limit: 40 };
+const ANYTHING = { terms: [{ text: "a colorful photo taken outdoors" }], limit: 40 };
 /** Milliseconds without a key after which the words are searched for. */
 const PAUSE = 350;
 
@@ -106,6 +106,10 @@ element("form").addEventListener("submit", (event) => {
 words.addEventListener("input", () => {
   clearTimeout(typing);
   typing = setTimeout(() => change({ words: words.value }, !isEmpty(state)), PAUSE);
+});
+element("start").addEventListener("click", (event) => {
+  event.preventDefault();
+  change({ words: "", like: null, image: null });
 });
 element("chip-clear").addEventListener("click", () => change({ image: null, like: null }));
 element("more").addEventListener("click", () => change({ shown: state.shown * 2 }, true));
