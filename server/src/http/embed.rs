@@ -75,8 +75,9 @@ async fn pictures(app: &App, request: Request) -> Result<Vec<Vec<f32>>, Problem>
             let detail = format!("a part is named {:?}; only `image` is accepted", part.field);
             return Err(Problem::invalid("", detail));
         }
-        let embedding = app.collection.embedder.picture(Arc::new(part.bytes)).await?;
-        embeddings.push(embedding.into_vec());
+        let name = part.file_name.unwrap_or(part.field);
+        let embedding = app.collection.embedder.picture(Arc::new(part.bytes)).await;
+        embeddings.push(embedding.map_err(|e| Problem::of_picture(e, &name))?.into_vec());
     }
     Ok(embeddings)
 }

@@ -39,7 +39,7 @@ pub(super) async fn finish(State(app): State<Arc<App>>, request: Request, next: 
         rest.drain().await;
     }
     let headers = response.headers_mut();
-    headers.extend(HEADERS.map(|(name, value)| (name, value)));
+    headers.extend(HEADERS);
     if let Ok(value) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID, value);
     }

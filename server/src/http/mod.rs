@@ -9,6 +9,7 @@ mod drain;
 mod embed;
 mod files;
 mod guard;
+mod health;
 mod listen;
 mod pages;
 mod pictures;
@@ -40,8 +41,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/pictures/{id}", picture)
         .route("/v1/pictures/{id}/file", get(files::file))
         .route("/v1/pictures/{id}/thumbnail", get(files::thumbnail))
-        .route("/health/live", get(pages::live))
-        .route("/health/ready", get(pages::ready))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
         .merge(pages::routes())
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)

@@ -1,15 +1,13 @@
-//! The page at `/` and the two answers about health.
+//! The page at `/`: files that are part of the program.
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::Router;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use axum::{Json, Router};
-use serde::Serialize;
 
-use super::{App, Problem};
+use super::App;
 
 /// The page may load its own files and nothing else, and show pictures that it was given.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
@@ -47,24 +45,4 @@ fn part(content_type: &'static str, text: &'static str) -> impl IntoResponse {
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
     ];
     (headers, text)
-}
-
-/// How the server is.
-#[derive(Serialize)]
-pub(super) struct Health {
-    status: &'static str,
-}
-
-/// The process answers.
-pub(super) async fn live() -> Json<Health> {
-    Json(Health { status: "live" })
-}
-
-/// Model and catalog answer too.
-pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Health>, Problem> {
-    if !app.collection.embedder.is_alive() {
-        return Err(Problem::not_ready("the model has stopped; restart clipsight"));
-    }
-    app.collection.reader.current_model().await?;
-    Ok(Json(Health { status: "ready" }))
 }

@@ -155,6 +155,16 @@ impl Problem {
         problem
     }
 
+    /// What became of embedding the picture of that name.
+    pub(super) fn of_picture(error: EmbedError, name: &str) -> Self {
+        match error {
+            EmbedError::Picture(_) | EmbedError::Decoder => {
+                Self::new(PICTURE, format!("{name:?}: {}", chain(&error)))
+            }
+            other => other.into(),
+        }
+    }
+
     /// An id that no picture has.
     pub(super) fn no_picture(id: &str) -> Self {
         Self::new(NO_PICTURE, format!("there is no picture {id:?}; it may have been deleted"))

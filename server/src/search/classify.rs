@@ -173,8 +173,11 @@ fn check(request: &Classify, templates: &[String]) -> Result<(), (String, Fault)
     if labels > MAX_LABELS {
         return at("/labels", many("labels", MAX_LABELS, labels));
     }
-    if templates.is_empty() || templates.len() > MAX_TEMPLATES {
-        return at("/templates", Fault::Limit { max: MAX_TEMPLATES, found: templates.len() });
+    if templates.is_empty() {
+        return at("/templates", Fault::NoTemplates);
+    }
+    if templates.len() > MAX_TEMPLATES {
+        return at("/templates", many("templates", MAX_TEMPLATES, templates.len()));
     }
     for (index, template) in templates.iter().enumerate() {
         // What goes into the slot is looked at below; here it is the slot that counts.

@@ -126,6 +126,9 @@ pub enum Fault {
     /// No labels to choose from.
     #[error("at least one label is needed")]
     NoLabels,
+    /// No sentence to put the labels into.
+    #[error("at least one template is needed; leave them out for the model's own")]
+    NoTemplates,
     /// A label given twice would share its probability with itself.
     #[error("the label {0:?} is there twice")]
     SameLabel(String),

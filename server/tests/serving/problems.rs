@@ -46,6 +46,12 @@ fn faults() -> Vec<(&'static str, Value, u16, &'static str)> {
             422,
             "/templates/0",
         ),
+        (
+            "/v1/classify",
+            json!({"picture": "1", "labels": ["a"], "templates": []}),
+            422,
+            "/templates",
+        ),
         ("/v1/embed", json!({"texts": []}), 422, "/texts"),
         ("/v1/embed", json!({"texts": ["a", ""]}), 422, "/texts/1"),
         ("/v1/embed", json!({"texts": vec!["a"; 65]}), 422, "/texts"),
