@@ -214,7 +214,7 @@ pub enum HiddenAct {
     /// x · Φ(x), exact (by the error function).
     #[default]
     Gelu,
-    /// x · σ(1.702 x), as OpenAI trained CLIP.
+    /// x · σ(1.702 x), as `OpenAI` trained CLIP.
     QuickGelu,
 }
 

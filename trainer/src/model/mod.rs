@@ -11,7 +11,9 @@ mod dual_encoder;
 mod efficientnet_lite;
 mod inputs;
 mod onnx;
+mod open_clip;
 mod ops;
+mod pretrained;
 mod projection;
 mod torch;
 mod transformer;
@@ -43,6 +45,38 @@ pub enum ModelError {
         path: PathBuf,
         /// Why.
         source: tch::TchError,
+    },
+    /// The configuration of a checkpoint folder does not serve.
+    #[error(transparent)]
+    Configuration(#[from] clip::config::ConfigError),
+    /// A checkpoint folder without weights that can be read.
+    #[error(
+        "there is no model.safetensors in {}; weights in another format (pytorch_model.bin) must \
+         be saved as safetensors first",
+        folder.display()
+    )]
+    NoWeights {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The list of a checkpoint's parts is none.
+    #[error("{} does not list the parts of a checkpoint", path.display())]
+    Index {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// A weight that no part of the model takes: the configuration is that of another one.
+    #[error(
+        "the configuration has no place for the weight `{name}`{}",
+        if *others == 0 { String::new() } else { format!(" and {others} more") }
+    )]
+    Unexpected {
+        /// The first of them.
+        name: String,
+        /// How many more.
+        others: usize,
     },
     /// A weight that the forward code asks for is not there.
     #[error("there is no weight `{name}`")]

@@ -323,7 +323,9 @@ impl Ops for Onnx<'_> {
 impl Onnx<'_> {
     /// `γ/√(σ² + ε)` and `β - μ · γ/√(σ² + ε)` for each channel.
     fn scale_and_shift(&self, norm: BatchNorm<'_>) -> Result<(Vec<f32>, Vec<f32>), ModelError> {
-        let part = |part: &str| Ok(self.weights.data(&format!("{}.{part}", norm.name))?.1);
+        let part = |part: &str| -> Result<Vec<f32>, ModelError> {
+            Ok(self.weights.data(&format!("{}.{part}", norm.name))?.1)
+        };
         let (gamma, beta) = (part("weight")?, part("bias")?);
         let (mean, variance) = (part("running_mean")?, part("running_var")?);
         let scale: Vec<f32> = gamma

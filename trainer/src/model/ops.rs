@@ -60,7 +60,7 @@ pub trait Ops {
     /// As the trait says.
     fn gelu(&mut self, x: &Self::Value) -> Result<Self::Value, ModelError>;
 
-    /// `x · σ(1.702 x)` (Hendrycks and Gimpel 2016, section 2), as OpenAI trained CLIP.
+    /// `x · σ(1.702 x)` (Hendrycks and Gimpel 2016, section 2), as `OpenAI` trained CLIP.
     ///
     /// # Errors
     /// As the trait says.

@@ -254,7 +254,29 @@ fn l2_normalize(x: &Tensor) -> Result<Tensor, TchError> {
 
 #[cfg(test)]
 mod tests {
-    use super::same_padding;
+    use tch::{Kind, Tensor};
+
+    use super::{EndToken, Ops, Torch, Weights, end_token, same_padding};
+
+    #[test]
+    fn a_text_ends_at_the_first_of_its_end_tokens() {
+        let x = Tensor::arange(16, (Kind::Float, tch::Device::Cpu)).view([4, 4, 1]);
+        let ids = [[1i64, 9, 9, 2], [9, 1, 9, 1], [7, 8, 8, 1], [12, 3, 9, 12]];
+        let ids = Tensor::from_slice2(&ids);
+        let at = |end| Vec::<f32>::try_from(end_token(&x, &ids, end).unwrap().view([-1])).unwrap();
+        assert_eq!(at(EndToken::Id(9)), [1.0, 4.0, 8.0, 14.0]);
+        assert_eq!(at(EndToken::Highest), [1.0, 4.0, 9.0, 12.0]);
+    }
+
+    #[test]
+    fn a_token_sees_itself_and_those_before_it() {
+        let ids = Tensor::zeros([2, 3], (Kind::Int64, tch::Device::Cpu));
+        let bias = Torch::new(&Weights::new()).causal_bias(&ids).unwrap();
+        let seen: Vec<bool> =
+            Vec::<f32>::try_from(bias.view([-1])).unwrap().iter().map(|&b| b == 0.0).collect();
+        assert_eq!(bias.size(), [1, 1, 3, 3]);
+        assert_eq!(seen, [true, false, false, true, true, false, true, true, true]);
+    }
 
     #[test]
     fn same_padding_puts_the_odd_pixel_after() {

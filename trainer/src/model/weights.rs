@@ -111,6 +111,11 @@ impl Weights {
         self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
+    /// Takes all apart, in the order of the names.
+    pub(super) fn into_parts(self) -> impl Iterator<Item = (String, Tensor)> {
+        self.0.into_iter()
+    }
+
     /// Shape and elements of the weight `name`, row-major.
     ///
     /// # Errors

@@ -218,8 +218,7 @@ fn towers_are_loaded_under_their_own_names_and_checked() {
 #[test]
 fn a_contradiction_in_the_configuration_is_named() {
     let mut config = config();
-    let TextConfig::Bert(bert) = &mut config.text_config;
-    bert.num_attention_heads = 5;
+    config.text_config = TextConfig::Bert(BertConfig { num_attention_heads: 5, ..tiny_bert() });
     let error = DualEncoder::new(config.clone()).unwrap_err().to_string();
     assert_eq!(error, "num_attention_heads must divide hidden_size");
     config.projection_dim = 0;

@@ -2,7 +2,7 @@
 
 mod harness;
 
-use clipsight_trainer::model::{BatchNorm, Conv, Heads, ModelError, Ops};
+use clipsight_trainer::model::{BatchNorm, Conv, EndToken, Heads, ModelError, Ops};
 use clipsight_trainer::onnx::WeightStorage;
 
 use harness::{Case, Feed, agree, weights};
@@ -105,6 +105,25 @@ fn conv_batch_norm_stored_compactly_stays_close() {
     agree(&depthwise, &convolution(&[600, 1, 3, 3]), WeightStorage::Int8, &feeds, 1e-3);
 }
 
+case!(Patches, |ops, inputs| ops.patches(&inputs[0], "patch"));
+
+#[test]
+fn patches_agree_with_and_without_bias_and_drop_what_fills_none() {
+    let feeds = [
+        vec![Feed::Floats(&[1, 3, 8, 12])],
+        vec![Feed::Floats(&[3, 3, 11, 9])],
+        vec![Feed::Floats(&[2, 3, 4, 4])],
+    ];
+    let without = weights(&[("patch.weight", &[6, 3, 4, 4])]);
+    agree(&Patches, &without, F32, &feeds, EXACT);
+    let with = weights(&[("patch.weight", &[6, 3, 4, 4]), ("patch.bias", &[6])]);
+    agree(&Patches, &with, F32, &feeds, EXACT);
+    let wide = weights(&[("patch.weight", &[48, 3, 8, 8])]);
+    let feeds = [vec![Feed::Floats(&[2, 3, 16, 24])]];
+    agree(&Patches, &wide, WeightStorage::F16, &feeds, 1e-3);
+    agree(&Patches, &wide, WeightStorage::Int8, &feeds, 1e-2);
+}
+
 case!(Relu6, |ops, inputs| ops.relu6(first(inputs)));
 
 #[test]
@@ -119,6 +138,14 @@ case!(Gelu, |ops, inputs| ops.gelu(&inputs[0]));
 fn gelu_agrees_far_from_zero_too() {
     let feeds = [vec![Feed::Floats(&[1, 5, 7])], vec![Feed::Wide(&[3, 9, 9])]];
     agree(&Gelu, &weights(&[]), F32, &feeds, 1e-6);
+}
+
+case!(QuickGelu, |ops, inputs| ops.quick_gelu(&inputs[0]));
+
+#[test]
+fn quick_gelu_agrees_far_from_zero_too() {
+    let feeds = [vec![Feed::Floats(&[1, 5, 7])], vec![Feed::Wide(&[3, 9, 9])]];
+    agree(&QuickGelu, &weights(&[]), F32, &feeds, 1e-6);
 }
 
 case!(Add, |ops, inputs| {
@@ -176,6 +203,73 @@ fn row_agrees() {
     agree(&Row, &all, F32, &[vec![Feed::Floats(&[1, 5])], vec![Feed::Floats(&[3, 5])]], 0.0);
 }
 
+case!(AllRows, |ops, inputs| {
+    let rows = ops.all_rows("table")?;
+    ops.add(first(inputs), &rows)
+});
+
+#[test]
+fn all_rows_agree() {
+    let all = weights(&[("table.weight", &[4, 5])]);
+    let feeds = [vec![Feed::Floats(&[1, 4, 5])], vec![Feed::Floats(&[3, 4, 5])]];
+    agree(&AllRows, &all, F32, &feeds, 0.0);
+}
+
+case!(Prepend, |ops, inputs| ops.prepend(&inputs[0], "token"));
+
+#[test]
+fn prepend_agrees_for_every_batch() {
+    let all = weights(&[("token", &[5])]);
+    let feeds = [vec![Feed::Floats(&[1, 1, 5])], vec![Feed::Floats(&[3, 4, 5])]];
+    agree(&Prepend, &all, F32, &feeds, 0.0);
+}
+
+/// One token and back to a sequence.
+struct Token(usize);
+
+impl Case for Token {
+    fn run<O: Ops>(&self, ops: &mut O, inputs: Vec<O::Value>) -> Result<O::Value, ModelError> {
+        let token = ops.token(&inputs[0], self.0)?;
+        ops.one_token(&token)
+    }
+}
+
+#[test]
+fn token_and_one_token_agree() {
+    let feeds = [vec![Feed::Floats(&[1, 2, 5])], vec![Feed::Floats(&[3, 4, 5])]];
+    for index in [0, 1] {
+        agree(&Token(index), &weights(&[]), F32, &feeds, 0.0);
+    }
+}
+
+/// The token where a text ends.
+struct End(EndToken);
+
+impl Case for End {
+    fn run<O: Ops>(&self, ops: &mut O, inputs: Vec<O::Value>) -> Result<O::Value, ModelError> {
+        ops.end_token(&inputs[0], &inputs[1], self.0)
+    }
+}
+
+#[test]
+fn end_token_agrees_with_one_with_many_and_with_none() {
+    let feeds = [
+        vec![Feed::Floats(&[1, 1, 5]), Feed::Ids(&[1, 1], 3)],
+        vec![Feed::Floats(&[9, 7, 5]), Feed::Ids(&[9, 7], 3)],
+        vec![Feed::Floats(&[9, 4, 2]), Feed::Ids(&[9, 4], 100)],
+    ];
+    agree(&End(EndToken::Id(2)), &weights(&[]), F32, &feeds, 0.0);
+    agree(&End(EndToken::Highest), &weights(&[]), F32, &feeds, 0.0);
+}
+
+case!(CausalBias, |ops, inputs| ops.causal_bias(&inputs[0]));
+
+#[test]
+fn causal_bias_agrees_for_every_length() {
+    let feeds = [vec![Feed::Ids(&[1, 1], 3)], vec![Feed::Ids(&[3, 5], 3)]];
+    agree(&CausalBias, &weights(&[]), F32, &feeds, 0.0);
+}
+
 case!(PaddingBias, |ops, inputs| ops.padding_bias(&inputs[0]));
 
 #[test]
@@ -194,6 +288,21 @@ case!(MaskedAttention, |ops, inputs| {
     ops.attention([&inputs[0], &inputs[1], &inputs[2]], HEADS, Some(&bias))
 });
 
+case!(CausalAttention, |ops, inputs| {
+    let bias = ops.causal_bias(&inputs[3])?;
+    ops.attention([&inputs[0], &inputs[1], &inputs[2]], HEADS, Some(&bias))
+});
+
+#[test]
+fn attention_of_one_token_to_many_agrees() {
+    let feeds = [[1, 1, 15], [1, 9, 15], [3, 7, 15]].map(|shape| {
+        let shape: &'static [i64] = Vec::from(shape).leak();
+        let one: &'static [i64] = vec![shape[0], 1, 15].leak();
+        vec![Feed::Floats(one), Feed::Floats(shape), Feed::Floats(shape)]
+    });
+    agree(&Attention, &weights(&[]), F32, &feeds, EXACT);
+}
+
 #[test]
 fn attention_agrees_with_and_without_padding() {
     let feeds = |mask: bool| {
@@ -206,6 +315,7 @@ fn attention_agrees_with_and_without_padding() {
     };
     agree(&Attention, &weights(&[]), F32, &feeds(false), EXACT);
     agree(&MaskedAttention, &weights(&[]), F32, &feeds(true), EXACT);
+    agree(&CausalAttention, &weights(&[]), F32, &feeds(true), EXACT);
 }
 
 case!(MaskedMean, |ops, inputs| ops.masked_mean(&inputs[0], &inputs[1]));

@@ -1,0 +1,92 @@
+//! Checkpoint folders that others made.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use clip::config::ModelConfig;
+use serde::Deserialize;
+
+use super::{DualEncoder, ModelError, Weights, open_clip};
+
+/// Names under which the weights of a whole model are published.
+const FILES: [&str; 3] =
+    ["model.safetensors", "open_clip_model.safetensors", "open_clip_pytorch_model.safetensors"];
+
+/// Lists the parts of weights that are too large for one file.
+const INDEX: &str = "model.safetensors.index.json";
+
+/// Parts of a projection that a model may have or lack (see [`super::Projection`]).
+const OPTIONAL: [&str; 2] = ["input_mean", "input_std"];
+
+/// `model.safetensors.index.json`
+#[derive(Deserialize)]
+struct Index {
+    /// Weight → file beside the index.
+    weight_map: std::collections::BTreeMap<String, PathBuf>,
+}
+
+impl DualEncoder {
+    /// The model of a checkpoint folder: `config.json` and `model.safetensors` (or its parts, by
+    /// their index) as `transformers` saves them, or weights under the names of `open_clip` beside
+    /// such a `config.json`. Weights of 16 bits are widened to f32.
+    ///
+    /// # Errors
+    /// [`ModelError::Configuration`] where the configuration does not serve,
+    /// [`ModelError::NoWeights`] where there are none that can be read, [`ModelError::Missing`],
+    /// [`ModelError::Shape`], [`ModelError::Unexpected`] or [`ModelError::NotFinite`] where they
+    /// are not those of the configuration.
+    pub fn from_checkpoint(folder: &Path) -> Result<(Self, Weights), ModelError> {
+        let model = Self::new(ModelConfig::from_file(&folder.join("config.json"))?)?;
+        let mut loaded = Weights::new();
+        for file in Self::checkpoint_files(folder)? {
+            loaded.extend("", Weights::load(&file)?);
+        }
+        let loaded = open_clip::renamed(loaded)?;
+        let mut weights = Weights::new();
+        let wanted = model.parameters();
+        let names: BTreeSet<&str> = wanted.iter().map(|weight| weight.name.as_str()).collect();
+        let mut strangers = Vec::new();
+        let mut known = Weights::new();
+        for (name, tensor) in loaded.into_parts() {
+            if model.is_standardization(&name) {
+                weights.insert(name, tensor);
+            } else if names.contains(name.as_str()) {
+                known.insert(name, tensor);
+            } else {
+                strangers.push(name);
+            }
+        }
+        weights.extend("", known.select(&wanted)?);
+        match strangers.first() {
+            Some(name) => {
+                Err(ModelError::Unexpected { name: name.clone(), others: strangers.len() - 1 })
+            }
+            None => Ok((model, weights)),
+        }
+    }
+
+    /// The files that hold the weights of a checkpoint folder.
+    ///
+    /// # Errors
+    /// [`ModelError::NoWeights`] where there is none, [`ModelError::Index`] where the list of parts
+    /// cannot be read.
+    pub fn checkpoint_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
+        if let Some(file) = FILES.iter().map(|name| folder.join(name)).find(|file| file.is_file()) {
+            return Ok(vec![file]);
+        }
+        let path = folder.join(INDEX);
+        let Ok(text) = std::fs::read(&path) else {
+            return Err(ModelError::NoWeights { folder: folder.to_owned() });
+        };
+        let index: Index =
+            serde_json::from_slice(&text).map_err(|source| ModelError::Index { path, source })?;
+        let parts: BTreeSet<PathBuf> = index.weight_map.into_values().collect();
+        Ok(parts.into_iter().map(|part| folder.join(part)).collect())
+    }
+
+    fn is_standardization(&self, name: &str) -> bool {
+        [&self.image_projection, &self.text_projection].iter().any(|projection| {
+            OPTIONAL.iter().any(|part| *name == format!("{}.{part}", projection.name))
+        })
+    }
+}
