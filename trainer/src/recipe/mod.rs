@@ -63,6 +63,9 @@ pub struct ImageTowerSection {
     /// Step size at the top of the schedule; 0 locks the tower, whose outputs are then cached.
     #[serde(default)]
     pub learning_rate: f64,
+    /// Share of its outputs that the projection does not see in a training step; 0 is none.
+    #[serde(default)]
+    pub dropout: f64,
 }
 
 /// Image architectures.
@@ -88,6 +91,9 @@ pub struct TextTowerSection {
     /// Step size at the top of the schedule; 0 locks the tower, whose outputs are then cached.
     #[serde(default)]
     pub learning_rate: f64,
+    /// Share of its outputs that the projection does not see in a training step; 0 is none.
+    #[serde(default)]
+    pub dropout: f64,
 }
 
 /// Text architectures.
@@ -280,6 +286,14 @@ impl Recipe {
         ] {
             if !rate(value) {
                 return wrong(key, "must be a finite number of at least 0");
+            }
+        }
+        for (key, share) in [
+            ("model.image.dropout", model.image.dropout),
+            ("model.text.dropout", model.text.dropout),
+        ] {
+            if !(0.0..1.0).contains(&share) {
+                return wrong(key, "must be at least 0 and less than 1");
             }
         }
         if !(8..=4096).contains(&self.image.size) {

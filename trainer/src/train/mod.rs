@@ -5,6 +5,7 @@
 //! Invariant: after a checkpoint and a resume the same losses follow as without the stop. Nothing in
 //! a step is random but its draws, and those are a function of (seed, epoch).
 
+mod dropout;
 mod material;
 mod parameters;
 
@@ -27,6 +28,7 @@ use crate::run::{Run, RunError};
 use crate::schedule::warmup_cosine;
 use crate::watch::{Stop, Watch};
 
+use dropout::dropout;
 pub use material::HeldOut;
 use material::Material;
 pub use parameters::restore;
@@ -189,8 +191,10 @@ pub fn train(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
         while step < total && step / per_epoch == epoch {
             let began = Instant::now();
             let batch = batches.next(&material, &encoder, recipe.train.batch_size)?;
-            let images = encoder.embed(Side::Image, &batch.images)?; // [B, D]
-            let texts = encoder.embed(Side::Text, &batch.texts)?; // [B, D]
+            let images = dropout(&batch.images, Side::Image, &encoder, recipe, step)?; // [B, hidden]
+            let texts = dropout(&batch.texts, Side::Text, &encoder, recipe, step)?; // [B, hidden]
+            let images = encoder.embed(Side::Image, &images)?; // [B, D]
+            let texts = encoder.embed(Side::Text, &texts)?; // [B, D]
             let related = related_pairs(&batch.picture_keys, &batch.caption_keys); // [B, B]
             let loss = info_nce(&images, &texts, &logit_scale, &related); // []
             let value = loss.double_value(&[]);
