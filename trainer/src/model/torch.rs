@@ -8,6 +8,7 @@ use super::{BatchNorm, Conv, EndToken, Heads, ModelError, Ops, Weights};
 #[derive(Debug)]
 pub struct Torch<'w> {
     weights: &'w Weights,
+    kind: Kind,
 }
 
 type Computed = Result<Tensor, ModelError>;
@@ -16,7 +17,15 @@ impl<'w> Torch<'w> {
     /// Computes with `weights`.
     #[must_use]
     pub fn new(weights: &'w Weights) -> Self {
-        Self { weights }
+        Self::in_kind(weights, Kind::Float)
+    }
+
+    /// Computes with `weights`, which stay f32, so that gradients arrive in f32 as well: matrix
+    /// products, convolutions and attention in `kind` (bf16 where the device is fast at it),
+    /// residual sums, normalizations, means and lengths in f32. Embeddings come out in f32.
+    #[must_use]
+    pub fn in_kind(weights: &'w Weights, kind: Kind) -> Self {
+        Self { weights, kind }
     }
 
     fn weight(&self, name: &str, part: &str) -> Result<&'w Tensor, ModelError> {
@@ -25,6 +34,22 @@ impl<'w> Torch<'w> {
 
     fn optional(&self, name: &str, part: &str) -> Option<&'w Tensor> {
         self.weight(name, part).ok()
+    }
+
+    /// In the kind of products; nothing happens to what is of that kind already.
+    fn narrow(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        if x.kind() == self.kind { Ok(x.shallow_clone()) } else { x.f_to_kind(self.kind) }
+    }
+
+    /// A product's input, weight and bias.
+    fn narrow_all(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+    ) -> Result<(Tensor, Tensor, Option<Tensor>), TchError> {
+        let bias = bias.map(|bias| self.narrow(bias)).transpose()?;
+        Ok((self.narrow(x)?, self.narrow(weight)?, bias))
     }
 }
 
@@ -37,7 +62,8 @@ impl Ops for Torch<'_> {
 
     fn linear(&mut self, x: &Tensor, name: &str) -> Computed {
         let (weight, bias) = (self.weight(name, "weight")?, self.optional(name, "bias"));
-        done("linear", name, x.f_linear(weight, bias))
+        let y = self.narrow_all(x, weight, bias);
+        done("linear", name, y.and_then(|(x, weight, bias)| x.f_linear(&weight, bias.as_ref())))
     }
 
     fn conv_batch_norm(
@@ -57,12 +83,17 @@ impl Ops for Torch<'_> {
             eps: norm.eps,
         };
         let kernel = self.weight(name, "weight")?;
-        done("conv_batch_norm", name, conv_batch_norm(x, kernel, conv, &norm))
+        let y = folded(kernel, &norm).and_then(|(kernel, shift)| {
+            let (x, kernel, shift) = self.narrow_all(x, &kernel, Some(&shift))?;
+            same_convolution(&x, &kernel, shift.as_ref(), conv)
+        });
+        done("conv_batch_norm", name, y)
     }
 
     fn patches(&mut self, x: &Tensor, name: &str) -> Computed {
         let (kernel, bias) = (self.weight(name, "weight")?, self.optional(name, "bias"));
-        done("patches", name, patches(x, kernel, bias))
+        let y = self.narrow_all(x, kernel, bias);
+        done("patches", name, y.and_then(|(x, kernel, bias)| patches(&x, &kernel, bias.as_ref())))
     }
 
     fn relu6(&mut self, mut x: Tensor) -> Computed {
@@ -78,13 +109,15 @@ impl Ops for Torch<'_> {
         done("quick_gelu", "", y)
     }
 
+    /// In place, unless the sum is of a wider kind.
     fn add(&mut self, mut a: Tensor, b: &Tensor) -> Computed {
-        done("add", "", a.f_add_(b))
+        done("add", "", if a.kind() == b.kind() { a.f_add_(b) } else { a.f_add(b) })
     }
 
     fn layer_norm(&mut self, x: &Tensor, name: &str, eps: f64) -> Computed {
         let (weight, bias) = (self.weight(name, "weight")?, self.weight(name, "bias")?);
-        let y = x.f_layer_norm(weight.size(), Some(weight), Some(bias), eps, false);
+        let y = widened(x)
+            .and_then(|x| x.f_layer_norm(weight.size(), Some(weight), Some(bias), eps, false));
         done("layer_norm", name, y)
     }
 
@@ -112,7 +145,7 @@ impl Ops for Torch<'_> {
     fn prepend(&mut self, x: &Tensor, name: &str) -> Computed {
         let token = self.weights.get(name)?;
         let longer = x.size3().and_then(|(batch, _, width)| {
-            Tensor::f_cat(&[&token.f_expand([batch, 1, width], false)?, x], 1)
+            Tensor::f_cat(&[&token.f_expand([batch, 1, width], false)?, &widened(x)?], 1)
         });
         done("prepend", name, longer)
     }
@@ -148,11 +181,17 @@ impl Ops for Torch<'_> {
     }
 
     fn attention(&mut self, qkv: [&Tensor; 3], heads: Heads, bias: Option<&Tensor>) -> Computed {
-        done("attention", "", attention(qkv, heads, bias))
+        let y = qkv.map(|x| self.narrow(x));
+        let bias = bias.map(|bias| self.narrow(bias)).transpose();
+        let y = bias.and_then(|bias| {
+            let [q, k, v] = y;
+            attention([&q?, &k?, &v?], heads, bias.as_ref())
+        });
+        done("attention", "", y)
     }
 
     fn masked_mean(&mut self, x: &Tensor, mask: &Tensor) -> Computed {
-        done("masked_mean", "", masked_mean(x, mask))
+        done("masked_mean", "", widened(x).and_then(|x| masked_mean(&x, mask)))
     }
 
     fn global_average(&mut self, x: &Tensor) -> Computed {
@@ -161,11 +200,12 @@ impl Ops for Torch<'_> {
 
     fn standardize(&mut self, x: &Tensor, name: &str) -> Computed {
         let (mean, std) = (self.weight(name, "input_mean")?, self.weight(name, "input_std")?);
-        done("standardize", name, x.f_sub(mean).and_then(|centred| centred.f_div(std)))
+        let y = widened(x).and_then(|x| x.f_sub(mean)?.f_div(std));
+        done("standardize", name, y)
     }
 
     fn l2_normalize(&mut self, x: &Tensor) -> Computed {
-        done("l2_normalize", "", l2_normalize(x))
+        done("l2_normalize", "", widened(x).and_then(|x| l2_normalize(&x)))
     }
 }
 
@@ -182,17 +222,26 @@ struct Statistics<'a> {
     eps: f64,
 }
 
+/// In f32.
+fn widened(x: &Tensor) -> Result<Tensor, TchError> {
+    if x.kind() == Kind::Float { Ok(x.shallow_clone()) } else { x.f_to_kind(Kind::Float) }
+}
+
 /// The normalization is folded into the kernel, `w · γ/√(σ² + ε)` and `β - μ · γ/√(σ² + ε)`: one
 /// pass over the pixels in place of two, and gradients flow to all of them.
-fn conv_batch_norm(
-    x: &Tensor,
-    kernel: &Tensor,
-    conv: Conv,
-    norm: &Statistics<'_>,
-) -> Result<Tensor, TchError> {
+fn folded(kernel: &Tensor, norm: &Statistics<'_>) -> Result<(Tensor, Tensor), TchError> {
     let scale = norm.variance.f_add_scalar(norm.eps)?.f_rsqrt()?.f_mul(norm.gamma)?; // [O]
     let shift = norm.beta.f_sub(&norm.mean.f_mul(&scale)?)?; // [O]
-    let kernel = kernel.f_mul(&scale.f_view([-1, 1, 1, 1])?)?; // [O, C/groups, k, k]
+    Ok((kernel.f_mul(&scale.f_view([-1, 1, 1, 1])?)?, shift)) // [O, C/groups, k, k]
+}
+
+/// A convolution padded as TensorFlow's "same".
+fn same_convolution(
+    x: &Tensor,
+    kernel: &Tensor,
+    shift: Option<&Tensor>,
+    conv: Conv,
+) -> Result<Tensor, TchError> {
     let (_, _, height, width) = x.size4()?;
     let (_, _, kernel_height, kernel_width) = kernel.size4()?;
     let (top, bottom) = same_padding(height, kernel_height, conv.stride);
@@ -200,10 +249,10 @@ fn conv_batch_norm(
     let groups = if conv.depthwise { kernel.size()[0] } else { 1 };
     let strides = [conv.stride; 2];
     if (top, left) == (bottom, right) {
-        return x.f_conv2d(&kernel, Some(&shift), strides, [top, left], [1, 1], groups);
+        return x.f_conv2d(kernel, shift, strides, [top, left], [1, 1], groups);
     }
     let padded = x.f_constant_pad_nd([left, right, top, bottom])?;
-    padded.f_conv2d(&kernel, Some(&shift), strides, [0, 0], [1, 1], groups)
+    padded.f_conv2d(kernel, shift, strides, [0, 0], [1, 1], groups)
 }
 
 /// A convolution whose kernel is as large as its step.

@@ -225,3 +225,39 @@ fn a_contradiction_in_the_configuration_is_named() {
     let error = DualEncoder::new(config).unwrap_err().to_string();
     assert_eq!(error, "projection_dim must be at least 1");
 }
+
+#[test]
+fn products_in_sixteen_bits_stay_close_and_send_gradients_in_f32() {
+    let (model, weights) = encoder();
+    let mut learning = Weights::new();
+    for (name, tensor) in weights.iter() {
+        learning.insert(name, tensor.copy().set_requires_grad(learned(name)));
+    }
+    let [ids, mask] = tokens(3, 6);
+    let mut exact = Torch::new(&weights);
+    let mut narrow = Torch::in_kind(&learning, Kind::BFloat16);
+    for (expected, found) in [
+        (
+            model.image_embeddings(&mut exact, &pixels(3)),
+            model.image_embeddings(&mut narrow, &pixels(3)),
+        ),
+        (
+            model.text_embeddings(&mut exact, &ids, &mask),
+            model.text_embeddings(&mut narrow, &ids, &mask),
+        ),
+    ] {
+        let (expected, found) = (expected.unwrap(), found.unwrap());
+        assert_eq!(found.kind(), Kind::Float);
+        let difference = (&found - &expected).abs().max().double_value(&[]);
+        assert!(difference < 0.03, "{difference}");
+        assert!(difference > 0.0, "nothing was computed in sixteen bits");
+        (found * Tensor::arange(10, FLOATS)).sum(Kind::Float).backward();
+    }
+    for (name, tensor) in
+        learning.iter().filter(|(name, _)| learned(name) && *name != "logit_scale")
+    {
+        let gradient = tensor.grad();
+        assert_eq!(gradient.kind(), Kind::Float, "{name}");
+        assert!(gradient.isfinite().all().int64_value(&[]) == 1, "{name}");
+    }
+}
