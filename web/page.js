@@ -52,11 +52,12 @@ function draw(answer) {
   element("message").hidden = true;
   const pictures = `${total.toLocaleString()} picture${total === 1 ? "" : "s"}`;
   if (total === 0) {
-    say("There are no pictures yet", "Stop the server, run clipsight index with a folder of yours, and start it again.");
+    say("There are no pictures yet", "Stop the server, run clipsight index with a folder of yours, then start the server again.");
   } else if (hits.length === 0) {
     say("Nothing found", "Try other words, or fewer of them.");
   }
-  element("status").textContent = isEmpty(state)
+  element("examples").hidden = !isEmpty(state) || total === 0;
+  element("status").textContent = total === 0 ? "" : isEmpty(state)
     ? `${pictures}. Ask for something, or look around.`
     : `The ${hits.length} nearest of ${pictures}, in ${answer.took_ms} ms.`
       + (answer.truncated ? " Only the beginning of the text was read." : "");
