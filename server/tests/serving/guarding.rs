@@ -44,7 +44,7 @@ async fn a_host_that_was_allowed_is_answered() {
 }
 
 /// A connection that has sent the head of an upload and holds back its body.
-fn half_an_upload(server: &Server) -> TcpStream {
+pub(super) fn half_an_upload(server: &Server) -> TcpStream {
     let mut stream = TcpStream::connect(server.address()).unwrap();
     let head = format!(
         "POST /v1/pictures HTTP/1.1\r\nhost: {}\r\ncontent-length: 1000\r\n\

@@ -50,6 +50,18 @@ async fn it_ends_cleanly_when_asked_to_and_keeps_what_it_acknowledged() {
     assert_eq!(names(&answer), ["pizza.jpg"]);
 }
 
+#[tokio::test]
+async fn whoever_does_not_finish_does_not_hold_up_the_end() {
+    let mut server = Server::over(tempfile::tempdir().unwrap(), &["--grace-s", "1"]);
+    let _held = guarding::half_an_upload(&server);
+    assert_eq!(server.get("/health/live").await.status(), 200);
+    let pid = server.child.id().to_string();
+    let asked = std::time::Instant::now();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+}
+
 #[test]
 fn an_address_that_others_can_reach_is_warned_of() {
     let temp = tempfile::tempdir().unwrap();
