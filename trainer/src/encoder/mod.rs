@@ -70,6 +70,14 @@ pub enum EncoderError {
         /// Where and why.
         source: serde_json::Error,
     },
+    /// A context that the text tower has no positions for.
+    #[error("model.text.context_length is {asked}, but the tower takes at most {longest} tokens")]
+    Context {
+        /// As the recipe says.
+        asked: usize,
+        /// What the tower can take.
+        longest: usize,
+    },
     /// The tokenizer, or a text that it cannot read.
     #[error(transparent)]
     Tokenize(#[from] TokenizeError),
@@ -116,8 +124,12 @@ impl Encoder {
         let config_file = text.with_file_name("config.json");
         let config = config(recipe, bert(&config_file)?);
         let tokenizer_file = text.with_file_name("tokenizer.json");
-        let (context, pad) =
-            (config.text_config.max_position_embeddings(), config.text_config.pad_token_id());
+        let longest = config.text_config.max_position_embeddings();
+        let context = recipe.model.text.context_length.unwrap_or(longest);
+        if context > longest {
+            return Err(EncoderError::Context { asked: context, longest });
+        }
+        let pad = config.text_config.pad_token_id();
         let tokenizer = Tokenizer::from_file(&tokenizer_file, context, pad)?;
         let processor = image_processor(&recipe.image)?;
         let model = DualEncoder::new(config)?;

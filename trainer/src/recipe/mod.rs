@@ -88,6 +88,9 @@ pub struct TextTowerSection {
     pub encoder: TextEncoder,
     /// A safetensors file, or the folder of a `model.safetensors`.
     pub weights: PathBuf,
+    /// The longest text in tokens, special ones included; as many as the tower takes where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_length: Option<usize>,
     /// Step size at the top of the schedule; 0 locks the tower, whose outputs are then cached.
     #[serde(default)]
     pub learning_rate: f64,
