@@ -2,8 +2,9 @@
 //! all.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::TensorView;
@@ -117,7 +118,10 @@ fn raw(tensor: &Tensor) -> Result<Vec<u8>, tch::TchError> {
 /// Those of the system.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".writing-").tempfile_in(dir)?;
+    // A temporary file is its owner's alone; a finished one is whoever's the system allows.
+    let mut builder = tempfile::Builder::new();
+    let mut file =
+        builder.prefix(".writing-").permissions(Permissions::from_mode(0o666)).tempfile_in(dir)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|e| e.error)?;
