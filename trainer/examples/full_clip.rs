@@ -124,7 +124,7 @@ fn train(model: &DualEncoder, weights: &Weights, batch: &Batch) -> Result<Weight
     Ok(learned)
 }
 
-/// Writes both graphs in f32 and int8, compares the first and measures both.
+/// Writes both graphs in f32, int8 and int8 multiplied as such, compares the first and measures all.
 fn export_and_compare(
     model: &DualEncoder,
     weights: &Weights,
@@ -134,7 +134,11 @@ fn export_and_compare(
 ) -> Result<()> {
     let folder = arguments.folder.join("onnx");
     std::fs::create_dir_all(&folder)?;
-    for (storage, suffix) in [(WeightStorage::F32, ""), (WeightStorage::Int8, "_int8")] {
+    for (storage, suffix) in [
+        (WeightStorage::F32, ""),
+        (WeightStorage::Int8, "_int8_widened"),
+        (WeightStorage::Int8Dynamic, "_int8"),
+    ] {
         let (vision, text) =
             (format!("vision_model{suffix}.onnx"), format!("text_model{suffix}.onnx"));
         let (vision, text) = (folder.join(vision), folder.join(text));

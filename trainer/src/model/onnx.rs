@@ -80,14 +80,13 @@ impl Ops for Onnx<'_> {
         self.weights.has(name)
     }
 
-    /// `MatMul` with the transposed weight, so that the channels are its last dimension.
+    /// A product with the transposed weight, so that the channels are its last dimension.
     fn linear(&mut self, x: &Wire, name: &str) -> Recorded {
         let ([outputs, inputs], data) = self.table(name)?;
         let transposed = transpose(&data, outputs, inputs);
         let dims = [inputs, outputs];
         let matrix = Matrix { dims: &dims, channel_axis: 1, data: &transposed };
-        let weight = self.storage.add(&mut self.graph, &format!("{name}.weight"), matrix);
-        let y = self.op("MatMul", &[x, &weight]);
+        let y = self.storage.multiply(&mut self.graph, &format!("{name}.weight"), x, matrix);
         let bias = format!("{name}.bias");
         if !self.has(&bias) {
             return Ok(y);

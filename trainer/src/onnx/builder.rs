@@ -84,6 +84,27 @@ impl GraphBuilder {
         Wire(name)
     }
 
+    /// Adds an operation without attributes that has `N` outputs; the same over the same inputs is
+    /// there once.
+    pub fn shared_nodes<const N: usize>(&mut self, op_type: &str, inputs: &[&Wire]) -> [Wire; N] {
+        let inputs: Vec<String> = inputs.iter().map(|wire| wire.0.clone()).collect();
+        let same = |node: &&NodeProto| {
+            node.op_type == op_type && node.input == inputs && node.output.len() == N
+        };
+        if let Some(node) = self.graph.node.iter().find(same) {
+            return std::array::from_fn(|index| Wire(node.output[index].clone()));
+        }
+        let output: [String; N] = std::array::from_fn(|_| self.fresh(op_type));
+        self.graph.node.push(NodeProto {
+            input: inputs,
+            output: output.to_vec(),
+            name: output.concat(),
+            op_type: op_type.to_owned(),
+            attribute: Vec::new(),
+        });
+        output.map(Wire)
+    }
+
     /// Adds a constant of f32. `label` stays visible in its name.
     pub fn f32s(&mut self, label: &str, dims: &[usize], data: &[f32]) -> Wire {
         let bytes = data.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -190,6 +211,19 @@ mod tests {
         let bytes = attribute("axis", &Attribute::Int(0)).encode_to_vec();
         // field 1 "axis", field 3 varint 0, field 20 varint 2
         assert_eq!(bytes, [0x0a, 4, b'a', b'x', b'i', b's', 0x18, 0, 0xa0, 0x01, 2]);
+    }
+
+    #[test]
+    fn a_shared_node_is_there_once_for_the_same_inputs() {
+        let mut graph = GraphBuilder::new("g");
+        let [x, y] = ["x", "y"].map(|name| graph.input(name, ElementType::F32, &[]));
+        let first: [Wire; 3] = graph.shared_nodes("DynamicQuantizeLinear", &[&x]);
+        let again: [Wire; 3] = graph.shared_nodes("DynamicQuantizeLinear", &[&x]);
+        let other: [Wire; 3] = graph.shared_nodes("DynamicQuantizeLinear", &[&y]);
+        assert_eq!(first, again);
+        assert!(first.iter().all(|wire| !other.contains(wire)));
+        let model = ModelProto::decode(graph.finish().as_slice()).unwrap();
+        assert_eq!(model.graph.unwrap().node.len(), 2);
     }
 
     #[test]

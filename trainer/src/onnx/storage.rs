@@ -1,6 +1,6 @@
-//! How a weight lies in the file, and how it becomes f32 again.
+//! How a weight lies in the file, and how it is multiplied.
 //!
-//! Arithmetic is f32 whatever the form: compact forms are widened by `Cast` (and `Mul` with the
+//! Arithmetic is f32 but for the products of [`WeightStorage::Int8Dynamic`]: compact forms are widened by `Cast` (and `Mul` with the
 //! scales), which ONNX Runtime's constant folding runs once when the session is made: seen in the
 //! optimized graphs of version 1.32, under plain session settings. `DequantizeLinear` would not do:
 //! unless the session sets `session.disable_quant_qdq`, it is fused with its `MatMul` into
@@ -18,6 +18,11 @@ pub enum WeightStorage {
     /// Signed bytes with one f32 scale for each output channel (each row of an embedding) for
     /// matrices of 4,096 numbers or more with at least 16 to a channel; the rest as [`Self::F16`].
     Int8,
+    /// Stored as [`Self::Int8`]; matrix products are those of bytes. The other side is rounded to
+    /// unsigned bytes at each run, by its range over the whole batch, so that an answer depends a
+    /// little on its batch mates. Fast where the CPU multiplies bytes (VNNI, dot product), and the
+    /// matrices stay bytes in memory.
+    Int8Dynamic,
 }
 
 /// A weight as a matrix: `channels` rows that each could have a scale of their own.
@@ -46,6 +51,11 @@ impl WeightStorage {
                 "int8 with an f32 scale per output channel, widened to f32 at load; \
                  depthwise and middling tensors f16, small ones f32"
             }
+            Self::Int8Dynamic => {
+                "int8 with an f32 scale per output channel, multiplied as bytes with activations \
+                 rounded to 8 bits over the batch; tables and kernels widened to f32, middling \
+                 tensors f16, small ones f32"
+            }
         }
     }
 
@@ -57,7 +67,7 @@ impl WeightStorage {
                 let narrow = graph.f16s(label, matrix.dims, matrix.data);
                 widen(graph, &narrow)
             }
-            Self::Int8 => {
+            Self::Int8 | Self::Int8Dynamic => {
                 let (bytes, scales) = quantize(&matrix);
                 let narrow = graph.i8s(label, matrix.dims, &bytes);
                 let scales = graph.f32s(&format!("{label}.scale"), &scale_dims(&matrix), &scales);
@@ -65,6 +75,28 @@ impl WeightStorage {
                 graph.node("Mul", &[&wide, &scales], &[])
             }
         }
+    }
+
+    /// Adds `x · matrix`: `[…, K]` by a matrix of `dims` `[K, N]` → `[…, N]`.
+    pub fn multiply(
+        self,
+        graph: &mut GraphBuilder,
+        label: &str,
+        x: &Wire,
+        matrix: Matrix<'_>,
+    ) -> Wire {
+        if self != Self::Int8Dynamic || self.form_of(&matrix) != Self::Int8 {
+            let weight = self.add(graph, label, matrix);
+            return graph.node("MatMul", &[x, &weight], &[]);
+        }
+        let (bytes, scales) = quantize(&matrix);
+        let weight = graph.i8s(label, matrix.dims, &bytes);
+        let scales = graph.f32s(&format!("{label}.scale"), &[scales.len()], &scales);
+        let [narrow, scale, zero] = graph.shared_nodes("DynamicQuantizeLinear", &[x]);
+        let sums = graph.node("MatMulInteger", &[&narrow, &weight, &zero], &[]);
+        let sums = widen(graph, &sums);
+        let scale = graph.node("Mul", &[&scale, &scales], &[]);
+        graph.node("Mul", &[&sums, &scale], &[])
     }
 
     /// Adds a table `[rows, width]` and looks up `ids`: only the rows asked for are widened, so
@@ -87,7 +119,7 @@ impl WeightStorage {
                 let narrow = graph.node("Gather", &[&rows, ids], &axis);
                 widen(graph, &narrow)
             }
-            Self::Int8 => {
+            Self::Int8 | Self::Int8Dynamic => {
                 let (bytes, scales) = quantize(&table);
                 let rows = graph.i8s(label, table.dims, &bytes);
                 let scales = graph.f32s(&format!("{label}.scale"), &scale_dims(&table), &scales);
@@ -99,13 +131,19 @@ impl WeightStorage {
         }
     }
 
-    /// The form that this policy chooses for one weight.
+    /// The form that this policy chooses for one weight; never [`Self::Int8Dynamic`], which is
+    /// about products.
     fn form_of(self, matrix: &Matrix<'_>) -> Self {
         let count = matrix.data.len();
         let channels = matrix.dims[matrix.channel_axis].max(1);
         match self {
-            Self::F16 | Self::Int8 if count < SMALL => Self::F32,
-            Self::Int8 if count < INT8_MIN || count / channels < INT8_MIN_PER_CHANNEL => Self::F16,
+            Self::F16 | Self::Int8 | Self::Int8Dynamic if count < SMALL => Self::F32,
+            Self::Int8 | Self::Int8Dynamic
+                if count < INT8_MIN || count / channels < INT8_MIN_PER_CHANNEL =>
+            {
+                Self::F16
+            }
+            Self::Int8Dynamic => Self::Int8,
             chosen => chosen,
         }
     }

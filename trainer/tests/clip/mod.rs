@@ -243,7 +243,11 @@ fn compact_graphs_stay_close() {
     let folder = tempfile::tempdir().unwrap();
     let images = normalized(&recorded("image_features"));
     let texts = normalized(&recorded("text_features"));
-    for (storage, least) in [(WeightStorage::F16, 0.9999), (WeightStorage::Int8, 0.99)] {
+    for (storage, least) in [
+        (WeightStorage::F16, 0.9999),
+        (WeightStorage::Int8, 0.99),
+        (WeightStorage::Int8Dynamic, 0.98),
+    ] {
         let cosine = |found: &Tensor, expected: &Tensor| {
             let products =
                 (found * expected).sum_dim_intlist([-1i64].as_slice(), false, Kind::Float);

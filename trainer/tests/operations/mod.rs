@@ -53,6 +53,9 @@ fn linear_stored_compactly_stays_close() {
     let feeds = [vec![Feed::Floats(&[1, 130])], vec![Feed::Floats(&[3, 130])]];
     agree(&Linear, &wide, WeightStorage::F16, &feeds, 1e-3);
     agree(&Linear, &wide, WeightStorage::Int8, &feeds, 1e-2);
+    agree(&Linear, &wide, WeightStorage::Int8Dynamic, &feeds, 2e-2);
+    let small = weights(&[("layer.weight", &[5, 7]), ("layer.bias", &[5])]);
+    agree(&Linear, &small, WeightStorage::Int8Dynamic, &[vec![Feed::Floats(&[3, 7])]], EXACT);
 }
 
 /// A convolution with its normalization.
@@ -180,6 +183,7 @@ fn embedding_agrees_in_every_form() {
     agree(&Embedding, &all, F32, &feeds, 0.0);
     agree(&Embedding, &all, WeightStorage::F16, &feeds, 1e-3);
     agree(&Embedding, &all, WeightStorage::Int8, &feeds, 1e-2);
+    agree(&Embedding, &all, WeightStorage::Int8Dynamic, &feeds, 1e-2);
 }
 
 case!(LeadingRows, |ops, inputs| ops.leading_rows(&inputs[0], "table"));
