@@ -55,7 +55,7 @@ pub enum EncoderError {
     #[error(transparent)]
     Model(#[from] ModelError),
     /// A tower's file.
-    #[error("cannot read the tower's file {}; fetch the towers first", path.display())]
+    #[error("cannot read the tower's file {}; `make towers` fetches the pretrained ones", path.display())]
     Tower {
         /// The file.
         path: PathBuf,

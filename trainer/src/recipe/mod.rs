@@ -237,6 +237,9 @@ impl Default for EvalSection {
     }
 }
 
+/// The largest weight of a set; a typing error above it would fill the memory.
+const MOST: f64 = 1000.0;
+
 fn one() -> f64 {
     1.0
 }
@@ -330,8 +333,8 @@ impl Recipe {
             return wrong("data".to_owned(), "is empty; add a [[data]] with a path");
         }
         for (i, data) in self.data.iter().enumerate() {
-            if !data.weight.is_finite() || data.weight <= 0.0 {
-                return wrong(format!("data.{i}.weight"), "must be a finite number above 0");
+            if !(data.weight > 0.0 && data.weight <= MOST) {
+                return wrong(format!("data.{i}.weight"), "must lie above 0 and be at most 1000");
             }
             if data.templates.is_empty() {
                 return wrong(

@@ -291,5 +291,7 @@ mod tests {
         says(&["train.seed"], &["key.path=value"]);
         says(&["train.epochs.x=1"], &["plain value"]);
         says(&["train.weight_decay=nan"], &["train.weight_decay"]);
+        says(&["data.0.weight=nan"], &["data.0.weight", "above 0"]);
+        says(&["data.0.weight=1e9"], &["data.0.weight", "1000"]);
     }
 }

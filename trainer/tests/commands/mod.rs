@@ -1,7 +1,10 @@
 //! The command line by its real binary: exit codes, and what stands on which stream.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+
+use clipsight_trainer::checkpoint::Checkpoint;
 
 use crate::tiny::World;
 
@@ -91,4 +94,27 @@ fn a_run_is_not_gone_on_with_by_another_recipe() {
     assert_eq!(other.status.code(), Some(2));
     assert!(text(&other.stderr).contains("not the one"), "{}", text(&other.stderr));
     ok(&trainer(&here, &["train", "--resume", "r"]));
+}
+
+#[test]
+fn ctrl_c_finishes_the_step_and_the_run_goes_on_from_there() {
+    let world = World::new();
+    let here = world.at("");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_clipsight-trainer"))
+        .current_dir(&here)
+        .args(["train", "recipe.toml", "--out", "r", "--set", "train.epochs=100000"])
+        .args(["--set", "eval.every_epochs=100000"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(said.any(|line| line.starts_with("training: ")), "it never began to train");
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let rest: Vec<String> = said.collect();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{rest:?}");
+    assert!(rest.iter().any(|line| line.contains("--resume r")), "{rest:?}");
+    let checkpoint = Checkpoint::newest(&world.at("r/checkpoints")).unwrap();
+    let metrics = std::fs::read_to_string(world.at("r/metrics.jsonl")).unwrap();
+    assert_eq!(metrics.lines().count() as u64, checkpoint.step);
 }
