@@ -40,7 +40,7 @@ pub(super) async fn open(
     // The catalog first: it is quick to say that there is nothing to search.
     let reader = Reader::open(&folder(data)?).await?;
     let embedder = embedder(model, pictures, &QueueSettings::default())?;
-    Ok(Collection::open(reader, embedder, model.thread_count()).await?)
+    Ok(Collection::open(reader, embedder, model.thread_count(), None).await?)
 }
 
 /// The threads on which sockets and the catalog are waited for.

@@ -11,8 +11,10 @@ use super::{Outcome, collection, output};
 use crate::catalog::Writer;
 use crate::http::{self, App, Bound, Limits};
 use crate::ingest::{Ingest, Model, ModelChange};
-use crate::search::Collection;
-use crate::settings::{DataSettings, ModelSettings, PictureSettings, QueueSettings, ServeSettings};
+use crate::search::{Collection, Large};
+use crate::settings::{
+    DataSettings, IndexSettings, ModelSettings, PictureSettings, QueueSettings, ServeSettings,
+};
 
 /// Serves the page and the API
 ///
@@ -29,6 +31,8 @@ pub(super) struct ServeArgs {
     pictures: PictureSettings,
     #[command(flatten)]
     queue: QueueSettings,
+    #[command(flatten)]
+    index: IndexSettings,
 }
 
 pub(super) fn run(args: &ServeArgs) -> Result<Outcome> {
@@ -48,7 +52,9 @@ async fn serve(args: &ServeArgs) -> Result<Outcome> {
     let embedder = collection::embedder(&args.model, &args.pictures, &args.queue)?;
     let (model, limits) = (Model::of(&embedder), *embedder.limits());
     let threads = args.model.thread_count();
-    let collection = Collection::open(writer.reader.clone(), embedder, threads).await?;
+    let large = Large { exact_below: args.index.exact_below, folder: folder.clone() };
+    let collection =
+        Collection::open(writer.reader.clone(), embedder, threads, Some(large)).await?;
     let index = Some(Arc::clone(&collection.index));
     let ingest = Ingest::open(writer.clone(), model, limits, index, ModelChange::Refuse).await?;
     announce(&bound, &collection)?;

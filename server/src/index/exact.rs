@@ -5,9 +5,10 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 use clip::Embedding;
 
 use super::dot::{self, Dot, LANES};
-use super::{Key, Scored, VectorIndex, WrongDimension};
+use super::{Found, Key, PathTaken, Scored, VectorIndex, WrongDimension};
 
 /// All vectors in one block of memory, scanned from end to end by each search.
+#[derive(Clone)]
 pub struct ExactIndex {
     dim: usize,
     /// Length of a row: `dim` padded with zeros to whole lanes.
@@ -33,8 +34,72 @@ impl ExactIndex {
         Self { dim, stride, rows, keys, row_of, dot }
     }
 
-    fn row(&self, at: usize) -> &[f32] {
+    /// The vectors under `keys`, in their order; a key that is not here gets zeros, which are near nothing.
+    pub(super) fn arranged(&self, keys: &[Key]) -> Self {
+        let mut arranged = Self::with_dot(self.dim, self.dot);
+        let zeros = vec![0.0; self.stride];
+        for key in keys {
+            arranged.put(*key, self.row_of(*key).map_or(&zeros[..], |at| self.row(at)));
+        }
+        arranged
+    }
+
+    /// The keys, row by row.
+    pub(super) fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    /// Where the vector of `key` stands.
+    pub(super) fn row_of(&self, key: Key) -> Option<usize> {
+        self.row_of.get(&key).copied()
+    }
+
+    /// `[stride]`: a vector with the zeros that fill its last lanes.
+    pub(super) fn row(&self, at: usize) -> &[f32] {
         &self.rows[at * self.stride..(at + 1) * self.stride]
+    }
+
+    /// Puts a row of this stride under `key`.
+    pub(super) fn put(&mut self, key: Key, row: &[f32]) {
+        let at = *self.row_of.entry(key).or_insert_with(|| {
+            self.keys.push(key);
+            self.rows.resize(self.keys.len() * self.stride, 0.0);
+            self.keys.len() - 1
+        });
+        self.rows[at * self.stride..(at + 1) * self.stride].copy_from_slice(row);
+    }
+
+    /// The vector as a row.
+    ///
+    /// # Errors
+    /// [`WrongDimension`].
+    pub(super) fn padded(&self, vector: &Embedding) -> Result<Vec<f32>, WrongDimension> {
+        self.check(vector)?;
+        let mut padded = vector.as_slice().to_vec();
+        padded.resize(self.stride, 0.0);
+        Ok(padded)
+    }
+
+    /// The dot product of two rows, or of a padded query and a row.
+    pub(super) fn dot(&self, a: &[f32], b: &[f32]) -> f32 {
+        (self.dot)(a, b)
+    }
+
+    /// Offers every row whose key is wanted.
+    pub(super) fn scan(&self, padded: &[f32], best: &mut Best, wanted: impl Fn(Key) -> bool) {
+        (0..self.len())
+            .filter(|&at| wanted(self.keys[at]))
+            .for_each(|at| best.offer(self.score(padded, at)));
+    }
+
+    /// Offers the rows of these keys.
+    pub(super) fn scan_only(
+        &self,
+        padded: &[f32],
+        best: &mut Best,
+        keys: impl Iterator<Item = Key>,
+    ) {
+        keys.filter_map(|key| self.row_of(key)).for_each(|at| best.offer(self.score(padded, at)));
     }
 
     fn check(&self, vector: &Embedding) -> Result<(), WrongDimension> {
@@ -44,7 +109,8 @@ impl ExactIndex {
         Err(WrongDimension { expected: self.dim, found: vector.dim() })
     }
 
-    fn score(&self, query: &[f32], at: usize) -> Scored {
+    /// What stands in a row, compared with a padded query.
+    pub(super) fn score(&self, query: &[f32], at: usize) -> Scored {
         // Rounding can carry the product of two unit vectors a little past 1.
         let score = (self.dot)(query, self.row(at)).clamp(-1.0, 1.0);
         Scored { key: self.keys[at], score }
@@ -61,14 +127,8 @@ impl VectorIndex for ExactIndex {
     }
 
     fn insert(&mut self, key: Key, vector: &Embedding) -> Result<(), WrongDimension> {
-        self.check(vector)?;
-        let at = *self.row_of.entry(key).or_insert_with(|| {
-            self.keys.push(key);
-            self.rows.resize(self.keys.len() * self.stride, 0.0);
-            self.keys.len() - 1
-        });
-        let start = at * self.stride;
-        self.rows[start..start + self.dim].copy_from_slice(vector.as_slice());
+        let row = self.padded(vector)?;
+        self.put(key, &row);
         Ok(())
     }
 
@@ -89,38 +149,30 @@ impl VectorIndex for ExactIndex {
         query: &Embedding,
         k: usize,
         allowed: Option<&HashSet<Key>>,
-    ) -> Result<Vec<Scored>, WrongDimension> {
-        self.check(query)?;
-        let mut padded = query.as_slice().to_vec();
-        padded.resize(self.stride, 0.0);
+    ) -> Result<Found, WrongDimension> {
+        let padded = self.padded(query)?;
         let mut best = Best::new(k.min(self.len()));
         match allowed {
-            None => (0..self.len()).for_each(|at| best.offer(self.score(&padded, at))),
-            Some(keys) => keys
-                .iter()
-                .filter_map(|key| self.row_of.get(key))
-                .for_each(|&at| best.offer(self.score(&padded, at))),
+            None => self.scan(&padded, &mut best, |_| true),
+            Some(keys) => self.scan_only(&padded, &mut best, keys.iter().copied()),
         }
-        Ok(best.into_sorted())
-    }
-
-    fn path_taken(&self) -> &'static str {
-        "exact"
+        Ok(Found { hits: best.into_sorted(), path_taken: PathTaken::Exact })
     }
 }
 
 /// The best `k` so far; the worst of them on top of the heap, to be beaten.
-struct Best {
+pub(super) struct Best {
     k: usize,
     heap: BinaryHeap<Ranked>,
 }
 
 impl Best {
-    fn new(k: usize) -> Self {
+    /// `k` should not exceed what there is: room is made for all of it.
+    pub(super) fn new(k: usize) -> Self {
         Self { k, heap: BinaryHeap::with_capacity(k) }
     }
 
-    fn offer(&mut self, hit: Scored) {
+    pub(super) fn offer(&mut self, hit: Scored) {
         if self.heap.len() < self.k {
             self.heap.push(Ranked(hit));
         } else if let Some(mut worst) = self.heap.peek_mut()
@@ -130,7 +182,8 @@ impl Best {
         }
     }
 
-    fn into_sorted(self) -> Vec<Scored> {
+    /// Highest score first, among equal scores the lowest key first.
+    pub(super) fn into_sorted(self) -> Vec<Scored> {
         self.heap.into_sorted_vec().into_iter().map(|ranked| ranked.0).collect()
     }
 }
@@ -183,8 +236,8 @@ mod tests {
             plain.insert(key, &vector).unwrap();
         }
         let query = conformance::vector(100, 9999);
-        let found = fast.search(&query, 500, None).unwrap();
-        let expected = plain.search(&query, 500, None).unwrap();
+        let found = fast.search(&query, 500, None).unwrap().hits;
+        let expected = plain.search(&query, 500, None).unwrap().hits;
         for (f, e) in found.iter().zip(&expected) {
             assert!((f.score - e.score).abs() < 1e-6, "{f:?} {e:?}");
         }

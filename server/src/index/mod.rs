@@ -5,14 +5,18 @@
 mod conformance;
 mod dot;
 mod exact;
+mod graph;
+mod hnsw;
 mod live;
+mod snapshot;
 
 use std::collections::HashSet;
 
 use clip::Embedding;
 
 pub use exact::ExactIndex;
-pub use live::LiveIndex;
+pub use hnsw::HnswIndex;
+pub use live::{Growth, LiveIndex};
 
 /// Names a vector; what it stands for is the caller's affair.
 pub type Key = u64;
@@ -24,6 +28,35 @@ pub struct Scored {
     pub key: Key,
     /// Cosine similarity with the query, `-1..=1`.
     pub score: f32,
+}
+
+/// How vectors were searched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathTaken {
+    /// Every vector, or every allowed one, was compared: nothing is missed.
+    Exact,
+    /// A graph led to the nearest; now and then it misses one.
+    Hnsw,
+}
+
+impl PathTaken {
+    /// As answers name it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Hnsw => "hnsw",
+        }
+    }
+}
+
+/// What a search came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// Highest score first, among equal scores the lowest key first.
+    pub hits: Vec<Scored>,
+    /// How they were found.
+    pub path_taken: PathTaken,
 }
 
 /// A vector whose length is not the index's.
@@ -68,8 +101,5 @@ pub trait VectorIndex: Send + Sync {
         query: &Embedding,
         k: usize,
         allowed: Option<&HashSet<Key>>,
-    ) -> Result<Vec<Scored>, WrongDimension>;
-
-    /// How it searches, as answers name it: "exact", "hnsw".
-    fn path_taken(&self) -> &'static str;
+    ) -> Result<Found, WrongDimension>;
 }

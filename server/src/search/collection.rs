@@ -6,12 +6,21 @@ use clip::Embedding;
 use tokio::sync::Semaphore;
 
 use super::{Classifier, SearchError};
-use crate::catalog::{PictureId, Reader};
+use crate::catalog::{DataFolder, PictureId, Reader};
 use crate::embed::Embedder;
-use crate::index::{ExactIndex, LiveIndex, VectorIndex};
+use crate::index::{ExactIndex, Found, Growth, LiveIndex, PathTaken, VectorIndex};
 
 /// Searches that may wait for each one that runs; one more is refused.
 const WAITING_PER_RUNNING: usize = 32;
+
+/// How a process that stays searches a large collection.
+#[derive(Clone, Debug)]
+pub struct Large {
+    /// Pictures from which on a graph leads to the nearest; below, each is compared.
+    pub exact_below: usize,
+    /// Where the snapshot of the graph lies, under `index/`.
+    pub folder: DataFolder,
+}
 
 /// A collection that can be searched.
 pub struct Collection {
@@ -35,11 +44,12 @@ struct Scans {
 pub(super) struct Nearest {
     pub(super) pictures: Vec<(PictureId, f32)>,
     pub(super) total: usize,
-    pub(super) path_taken: &'static str,
+    pub(super) path_taken: PathTaken,
 }
 
 impl Collection {
-    /// Reads every embedding of the model into an index.
+    /// Reads every embedding of the model into an index. Without `large` it scans them all, as a process
+    /// that answers once should; with it a graph is read or built beside the first searches.
     ///
     /// # Errors
     /// [`CatalogError::OtherModel`](crate::catalog::CatalogError::OtherModel) for a collection that
@@ -48,14 +58,15 @@ impl Collection {
         reader: Reader,
         embedder: Embedder,
         threads: usize,
+        large: Option<Large>,
     ) -> Result<Self, SearchError> {
         let facts = embedder.facts();
         reader.require_model(&facts.id, facts.dim).await?;
-        let mut index = ExactIndex::new(facts.dim);
+        let mut vectors = ExactIndex::new(facts.dim);
         let mut fits = true;
         reader
             .for_each_embedding(&facts.id, |id, embedding| {
-                fits &= index.insert(id.key(), &embedding).is_ok();
+                fits &= vectors.insert(id.key(), &embedding).is_ok();
             })
             .await?;
         // The catalog has checked each length against the model's.
@@ -63,9 +74,18 @@ impl Collection {
             return Err(SearchError::Broken);
         }
         let running = threads.max(1);
+        let index = match large {
+            None => LiveIndex::new(vectors),
+            Some(Large { exact_below, folder }) => {
+                // One core is left to those who search meanwhile.
+                let threads = running.saturating_sub(1).max(1);
+                let (folder, model) = (folder.index(), facts.id.0.clone());
+                LiveIndex::growing(vectors, Growth { exact_below, folder, model, threads })
+            }
+        };
         Ok(Self {
             reader,
-            index: Arc::new(LiveIndex::new(index)),
+            index: Arc::new(index),
             classifier: Classifier::new(embedder.clone()),
             embedder,
             scans: Scans {
@@ -100,9 +120,9 @@ impl Collection {
         });
         let found = scan.await.map_err(|_| SearchError::Broken)?;
         // The vector came out of the model that the index was built for.
-        let ((found, path_taken), total) = found.map_err(|_| SearchError::Broken)?;
+        let (Found { hits, path_taken }, total) = found.map_err(|_| SearchError::Broken)?;
         let pictures =
-            found.into_iter().map(|hit| (PictureId::from_key(hit.key), hit.score)).collect();
+            hits.into_iter().map(|hit| (PictureId::from_key(hit.key), hit.score)).collect();
         Ok(Nearest { pictures, total, path_taken })
     }
 }

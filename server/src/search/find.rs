@@ -20,7 +20,7 @@ pub struct Answer {
     pub total_indexed: usize,
     /// Time from the query to the answer, in milliseconds.
     pub took_ms: f64,
-    /// How the nearest vectors were found: "exact" compared every one.
+    /// How the nearest vectors were found: "exact" compared every one, "hnsw" was led by a graph.
     pub path_taken: &'static str,
     /// Whether the model's context cut off the end of a text.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -74,7 +74,7 @@ pub async fn find(
         .collect();
     let hits = hits(collection, &page).await?;
     let took_ms = (start.elapsed().as_secs_f64() * 1e4).round() / 10.0;
-    let (total_indexed, path_taken) = (nearest.total, nearest.path_taken);
+    let (total_indexed, path_taken) = (nearest.total, nearest.path_taken.name());
     Ok(Answer { hits, total_indexed, took_ms, path_taken, truncated })
 }
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub use classify::{
     Classified, Classifier, Classify, Label, MAX_LABELS, MAX_PROMPTS, MAX_TEMPLATES, classify,
 };
-pub use collection::Collection;
+pub use collection::{Collection, Large};
 pub use find::{Answer, Hit, find};
 pub use query::{MAX_LIMIT, MAX_OFFSET, MAX_TERMS, MAX_TEXT_CHARS, Query, Term, What, check_text};
 

@@ -14,7 +14,9 @@ use std::path::PathBuf;
 pub use file::SettingsFile;
 pub use folders::{data_folder, starter_model};
 pub use layers::{layered, layers_of};
-pub use topics::{DataSettings, ModelSettings, PictureSettings, QueueSettings, ServeSettings};
+pub use topics::{
+    DataSettings, IndexSettings, ModelSettings, PictureSettings, QueueSettings, ServeSettings,
+};
 
 /// Why the settings could not be put together.
 #[derive(Debug, thiserror::Error)]

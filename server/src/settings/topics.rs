@@ -90,6 +90,18 @@ pub struct QueueSettings {
     pub text_cache: NonZeroUsize,
 }
 
+/// How stored vectors are searched.
+#[derive(Debug, Clone, Args)]
+pub struct IndexSettings {
+    /// Number of pictures below which a search compares every one, which misses none
+    ///
+    /// Larger collections are searched by a graph (HNSW), which now and then misses one of the nearest.
+    /// The graph is built beside the first searches and kept in the data folder. Comparing takes about a
+    /// millisecond for each 20,000 pictures: raise this if that is quick enough for you.
+    #[arg(long, value_name = "N", default_value_t = 50_000, help_heading = "Search")]
+    pub exact_below: usize,
+}
+
 /// How the server meets the network.
 #[derive(Debug, Clone, Args)]
 pub struct ServeSettings {

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use clip::image::{DecodeLimits, ImageFormat, ImageProcessor, PixelValues, RgbImage};
 use clip::{Embedding, ModelId};
 use clipsight::catalog::{Counts, DataFolder, PictureId, Writer};
-use clipsight::index::{ExactIndex, LiveIndex};
+use clipsight::index::{ExactIndex, LiveIndex, PathTaken};
 use clipsight::ingest::{EmbedFailure, EmbedImages, Ingest, IngestError, Job, Model, ModelChange};
 use clipsight::ingest::{Progress, Report};
 
@@ -115,9 +115,9 @@ impl Collection {
         let image = clip::image::decode(&png(color), &DecodeLimits::default()).unwrap();
         let values = processor().process(&image.pixels);
         let query = Embedding::new(values.data).unwrap();
-        let (hits, path_taken) = self.index.search(&query, 100, None).unwrap();
-        assert_eq!(path_taken, "exact");
-        hits.into_iter().map(|hit| PictureId::from_key(hit.key)).collect()
+        let found = self.index.search(&query, 100, None).unwrap();
+        assert_eq!(found.path_taken, PathTaken::Exact);
+        found.hits.into_iter().map(|hit| PictureId::from_key(hit.key)).collect()
     }
 
     /// Paths of the pictures found for a color, as they are shown.
