@@ -48,6 +48,7 @@ pub(super) struct IndexArgs {
 
 pub(super) fn run(args: &IndexArgs) -> Result<Outcome> {
     let tokio = collection::tokio()?;
+    tokio.block_on(async { Signals::survive_size_limit() })?;
     // The lock before the model: a second writer hears of the first at once.
     let folder = collection::folder(&args.data)?;
     let writer = tokio.block_on(Writer::open(folder, "clipsight index"))?;

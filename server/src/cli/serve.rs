@@ -45,6 +45,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<Outcome> {
 
 async fn serve(args: &ServeArgs) -> Result<Outcome> {
     let mut signals = Signals::listen()?;
+    Signals::survive_size_limit()?;
     // Port and folder first: whoever has them already is told within a moment.
     let bound = http::bind(&args.serve.listen).await?;
     let folder = collection::folder(&args.data)?;

@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// Sent for a write past the limit on a file's size; the same number wherever this program runs.
+const FILE_TOO_LARGE: i32 = 25;
+
 /// The two signals that ask a program to end.
 pub(super) struct Signals {
     interrupt: Signal,
@@ -20,6 +23,14 @@ impl Signals {
             interrupt: take(SignalKind::interrupt())?,
             terminate: take(SignalKind::terminate())?,
         })
+    }
+
+    /// From now on a write past a limit on the size of files fails, and that is told, instead of ending
+    /// the program without a word; inside a tokio runtime.
+    pub(super) fn survive_size_limit() -> Result<()> {
+        let taken = signal(SignalKind::from_raw(FILE_TOO_LARGE));
+        // Once taken over, it stays so.
+        taken.map(drop).context("cannot listen for a file that is too large")
     }
 
     /// Waits for the next of them.

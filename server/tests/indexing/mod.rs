@@ -3,6 +3,7 @@
 
 mod another_user;
 mod killed;
+mod no_room;
 mod refused;
 
 use std::path::{Path, PathBuf};

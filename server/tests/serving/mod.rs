@@ -3,6 +3,7 @@
 
 mod browsing;
 mod guarding;
+mod large;
 mod lifecycle;
 mod pictures;
 mod problems;
