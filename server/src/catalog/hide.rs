@@ -1,5 +1,20 @@
 //! Deleting: a picture is gone from the next answer on and stays away when its folder is indexed again.
-use super::{CatalogError, ContentHash, PictureId, Writer, now};
+use super::{CatalogError, ContentHash, PictureId, Reader, Writer, now};
+
+impl Reader {
+    /// The contents of all hidden pictures: none of their bytes belong in the data folder.
+    ///
+    /// # Errors
+    /// What the database refuses.
+    pub async fn hidden(&self) -> Result<Vec<ContentHash>, CatalogError> {
+        let rows: Vec<Vec<u8>> =
+            sqlx::query_scalar("select sha256 from pictures where hidden_at is not null")
+                .fetch_all(&self.pool)
+                .await
+                .map_err(|e| self.sql("read what was deleted", e))?;
+        rows.iter().map(|sha256| self.hash(sha256)).collect()
+    }
+}
 
 impl Writer {
     /// Hides a picture: its vectors and its upload go, its row stays. Answers its content, under which

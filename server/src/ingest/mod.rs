@@ -199,6 +199,11 @@ impl Ingest {
             ModelChange::Refuse => catalog.use_model(&model.id, model.dim).await?,
             ModelChange::Reembed => catalog.add_model(&model.id, model.dim).await?,
         }
+        // A kill may have come between a deletion's transaction and the removal of its files.
+        for hash in catalog.reader.hidden().await? {
+            files::remove_originals(&catalog.folder, hash);
+            files::remove_thumbnails(&catalog.folder, hash);
+        }
         let runtime = tokio::runtime::Handle::current();
         let changing = Mutex::new(());
         Ok(Self { catalog, model, limits, index, model_change: change, runtime, changing })

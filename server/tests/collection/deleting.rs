@@ -80,6 +80,29 @@ fn thumbnail_keeps_the_shape_and_goes_with_its_picture() {
 }
 
 #[test]
+fn original_that_a_killed_deletion_left_goes_with_the_next_start() {
+    let collection = Collection::new();
+    let red = collection.ingest().add_bytes("red.png", &png(RED)).unwrap();
+    collection.ingest().add_bytes("blue.png", &png(BLUE)).unwrap();
+    let originals = || {
+        let files = walkdir::WalkDir::new(collection.writer.folder.originals());
+        let files = files.into_iter().map(|entry| entry.unwrap().into_path());
+        files.filter(|path| path.is_file()).collect::<Vec<_>>()
+    };
+    let before = originals();
+    let bytes: Vec<_> = before.iter().map(|path| std::fs::read(path).unwrap()).collect();
+    assert_eq!(before.len(), 2);
+    collection.ingest().delete(red.id).unwrap();
+    assert_eq!(originals().len(), 1);
+    // As if the process had ended before the file was removed.
+    before.iter().zip(bytes).for_each(|(path, bytes)| write(path, &bytes));
+    collection.open_again();
+    let after = originals();
+    assert_eq!(after.len(), 1);
+    assert_eq!(std::fs::read(&after[0]).unwrap(), png(BLUE));
+}
+
+#[test]
 fn changed_file_is_not_given_out_for_the_picture_that_it_was() {
     let collection = Collection::new();
     let path = collection.picture("a.png", RED);

@@ -83,6 +83,16 @@ impl Collection {
         Self { ingest, colors, index, writer, runtime, temp }
     }
 
+    /// Starts another pipeline over the same folder, as the next process would.
+    fn open_again(&self) -> Ingest {
+        let model = model("colors", Arc::clone(&self.colors));
+        let (writer, limits) = (self.writer.clone(), DecodeLimits::default());
+        let index = Some(Arc::clone(&self.index));
+        self.runtime
+            .block_on(Ingest::open(writer, model, limits, index, ModelChange::Refuse))
+            .unwrap()
+    }
+
     fn ingest(&self) -> &Ingest {
         self.ingest.as_ref().unwrap()
     }
