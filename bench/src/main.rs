@@ -5,10 +5,13 @@
 #![expect(clippy::print_stdout, reason = "the figures are what this program is for")]
 
 mod indexing;
+mod kills;
+mod nearest;
 mod scan;
 mod served;
 mod timing;
 mod towers;
+mod vectors;
 
 use std::path::PathBuf;
 
@@ -26,9 +29,16 @@ struct Arguments {
     /// Pictures to index.
     #[arg(long, default_value = "demo")]
     pictures: PathBuf,
-    /// A WebDataset shard of pictures with captions, for `served`.
+    /// A WebDataset shard of pictures with captions, for `served` and `nearest`; may be repeated for
+    /// `nearest`.
     #[arg(long)]
-    captions: Option<PathBuf>,
+    captions: Vec<PathBuf>,
+    /// Sizes of the collections of `nearest`.
+    #[arg(long, value_delimiter = ',', default_value = "20000,200000")]
+    counts: Vec<usize>,
+    /// Where `nearest` keeps its vectors.
+    #[arg(long, default_value = "target/vectors")]
+    vectors: PathBuf,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -37,6 +47,10 @@ enum What {
     Towers,
     /// Milliseconds for a search over stored vectors.
     Scan,
+    /// The graph against the scan by real captions; wants --captions, and minutes to build.
+    Nearest,
+    /// A hundred kills at random moments of indexing; only where it is named.
+    Kills,
     /// Pictures a second from files to stored vectors, by the release binary.
     Index,
     /// Recall and latency over HTTP, by the release binary; wants --captions.
@@ -55,12 +69,24 @@ fn main() -> Result<()> {
     if wanted(What::Index) {
         indexing::measure(&arguments.pictures)?;
     }
-    match &arguments.captions {
-        Some(shard) if wanted(What::Served) => served::measure(&arguments.model, shard)?,
-        None if arguments.what.contains(&What::Served) => {
-            anyhow::bail!("`served` needs a shard of pictures with captions: --captions FILE.tar")
-        }
-        _ => {}
+    if arguments.what.contains(&What::Kills) {
+        kills::measure(&arguments.pictures)?;
+    }
+    let named = |what| arguments.what.contains(&what);
+    let Some(shard) = arguments.captions.first() else {
+        anyhow::ensure!(
+            !named(What::Served) && !named(What::Nearest),
+            "`served` and `nearest` need a shard of pictures with captions: --captions FILE.tar"
+        );
+        return Ok(());
+    };
+    if wanted(What::Served) {
+        served::measure(&arguments.model, shard)?;
+    }
+    if wanted(What::Nearest) {
+        let Arguments { model, captions, vectors, counts, .. } = &arguments;
+        let real = vectors::of_shards(model, captions, vectors)?;
+        nearest::measure(&real, counts, vectors)?;
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ pub(crate) fn measure() -> Result<()> {
         }
         let query = near(&mut rng, &centers)?;
         let timing = repeat(RUNS, || Ok(index.search(&query, 10, None).map(drop)?))?;
-        println!("| {count} | {} | {} |", "exact", timing.per_item(1));
+        println!("| {count} | exact | {} |", timing.per_item(1));
     }
     Ok(())
 }
