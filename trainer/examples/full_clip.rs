@@ -34,6 +34,9 @@ struct Arguments {
     /// Threads of libtorch and of ONNX Runtime.
     #[arg(long, default_value_t = 2)]
     threads: usize,
+    /// Measure the training step alone.
+    #[arg(long)]
+    train_only: bool,
 }
 
 /// What the model is fed, `[B, 3, S, S]` and `[B, L]`.
@@ -56,6 +59,9 @@ fn main() -> Result<()> {
         Ok(found.with_context(|| format!("expected.safetensors lacks {name}"))?.1.shallow_clone())
     };
     let batch = Batch { pixels: recorded("pixel_values")?, ids: recorded("input_ids")? };
+    if arguments.train_only {
+        return train(&model, &weights, &batch).map(drop);
+    }
     let reference = [recorded("image_features")?, recorded("text_features")?];
     let found = tch::no_grad(|| features(&model, &weights, &batch))?;
     close("image features, libtorch and transformers", &found[0], &reference[0])?;
