@@ -18,6 +18,10 @@ const INDEX: &str = "model.safetensors.index.json";
 /// Parts of a projection that a model may have or lack (see [`super::Projection`]).
 const OPTIONAL: [&str; 2] = ["input_mean", "input_std"];
 
+/// Counters that older releases of `transformers` saved, as integers or, after a careless
+/// conversion, as floats.
+const COUNTERS: &str = ".position_ids";
+
 /// `model.safetensors.index.json`
 #[derive(Deserialize)]
 struct Index {
@@ -52,7 +56,7 @@ impl DualEncoder {
                 weights.insert(name, tensor);
             } else if names.contains(name.as_str()) {
                 known.insert(name, tensor);
-            } else {
+            } else if !name.ends_with(COUNTERS) {
                 strangers.push(name);
             }
         }

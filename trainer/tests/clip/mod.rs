@@ -145,6 +145,29 @@ fn weights_of_sixteen_bits_are_widened() {
 }
 
 #[test]
+fn counters_of_older_releases_are_passed_over() {
+    let state = state("model.safetensors");
+    let mut with_counters = borrowed(&state);
+    let places = Tensor::arange(16, (Kind::Int64, tch::Device::Cpu)).unsqueeze(0);
+    with_counters.push(("text_model.embeddings.position_ids", places.shallow_clone()));
+    with_counters.push(("vision_model.embeddings.position_ids", places.to_kind(Kind::Half)));
+    let copy = checkpoint("model.safetensors", &with_counters);
+    let (_, weights) = DualEncoder::from_checkpoint(copy.path()).unwrap();
+    assert_eq!(weights.iter().count(), state.len());
+}
+
+#[test]
+fn a_clip_that_starts_from_nothing_is_as_large_as_one_that_was_saved() {
+    let (model, saved) = tiny();
+    let fresh = Weights::random(&model.parameters(), 3);
+    let shapes = |weights: &Weights| -> Vec<(String, Vec<i64>)> {
+        weights.iter().map(|(name, tensor)| (name.to_owned(), tensor.size())).collect()
+    };
+    assert_eq!(shapes(&fresh), shapes(&saved));
+    assert!(loss(&model, &fresh).double_value(&[]).is_finite());
+}
+
+#[test]
 fn parts_of_a_large_checkpoint_are_found_by_their_index() {
     let state = state("model.safetensors");
     let all = borrowed(&state);
