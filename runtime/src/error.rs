@@ -103,4 +103,24 @@ pub enum RuntimeError {
         /// The precision that runs.
         precision: String,
     },
+    /// What ran where could not be recorded.
+    #[error(
+        "cannot record where the nodes of {} run: {reason}; name a folder that can be written \
+         with TMPDIR",
+        path.display()
+    )]
+    Profile {
+        /// The graph or the recording.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The provider that was demanded does not run the model.
+    #[error(
+        "the model cannot run on CUDA: {reason}; leave out --provider cuda to run it on the CPU"
+    )]
+    Provider {
+        /// Why not.
+        reason: String,
+    },
 }

@@ -2,15 +2,30 @@
 
 use std::path::{Path, PathBuf};
 
+use half::f16;
+use ort::ep;
 use ort::session::{Session, SessionInputValue, SessionOutputs};
-use ort::value::{TensorRef, ValueType};
+use ort::value::{Tensor, TensorElementType, TensorRef, ValueType};
 
+use crate::profile::{Placement, Recording};
 use crate::{RuntimeError, library};
 
 /// A loaded graph.
 pub struct Graph {
     session: Session,
     path: PathBuf,
+    recording: Option<Recording>,
+}
+
+/// How a graph of a model is run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Running {
+    /// Threads of its own.
+    pub(crate) threads: usize,
+    /// On the first CUDA device instead of the CPU.
+    pub(crate) cuda: bool,
+    /// Whether the graph computes in 16 bits.
+    pub(crate) half: bool,
 }
 
 /// A tensor that goes in.
@@ -39,13 +54,45 @@ impl Graph {
     /// # Errors
     /// [`RuntimeError::NotLoaded`] and [`RuntimeError::Graph`].
     pub fn open(path: &Path, threads: usize) -> Result<Self, RuntimeError> {
+        let running = Running { threads, cuda: false, half: false };
+        Self::with(path, running, None)
+    }
+
+    /// Loads a graph and records where its nodes run, until [`Graph::placement`].
+    pub(crate) fn open_recording(path: &Path, running: Running) -> Result<Self, RuntimeError> {
+        Self::with(path, running, Some(Recording::new()?))
+    }
+
+    fn with(
+        path: &Path,
+        running: Running,
+        recording: Option<Recording>,
+    ) -> Result<Self, RuntimeError> {
         let environment = library::environment()?;
         let failed = |reason: String| RuntimeError::Graph { path: path.to_owned(), reason };
         if !path.is_file() {
             return Err(failed("there is no such file".to_owned()));
         }
-        let session = build(environment, path, threads).map_err(failed)?;
-        Ok(Self { session, path: path.to_owned() })
+        let prefix = recording.as_ref().map(Recording::prefix);
+        let session = build(environment, path, running, prefix.as_deref()).map_err(failed)?;
+        Ok(Self { session, path: path.to_owned(), recording })
+    }
+
+    /// Ends the recording: where the nodes of the runs so far ran, and in what arithmetic.
+    pub(crate) fn placement(&mut self) -> Result<Placement, RuntimeError> {
+        let recording = self.recording.take();
+        let file = self.session.end_profiling().map_err(|error| RuntimeError::Profile {
+            path: self.path.clone(),
+            reason: error.to_string(),
+        })?;
+        let placement = Placement::read(Path::new(&file));
+        drop(recording);
+        placement
+    }
+
+    /// Whether an output of that name exists, and its shape; a dimension that may vary is -1.
+    pub(crate) fn output(&self, name: &str) -> Option<Vec<i64>> {
+        self.outputs().find(|(found, _)| *found == name).map(|(_, shape)| shape)
     }
 
     /// The graph's file.
@@ -64,25 +111,39 @@ impl Graph {
         self.session.outputs().iter().map(|outlet| (outlet.name(), shape_of(outlet.dtype())))
     }
 
-    /// Runs the graph; all its outputs must be f32.
+    /// Runs the graph; all its outputs must be f32 or f16, which is widened. Where the graph takes
+    /// f16 or i32, inputs are converted.
     ///
     /// # Errors
     /// [`RuntimeError::Run`], with ONNX Runtime's words.
     pub fn run(&mut self, inputs: &[(&str, Input<'_>)]) -> Result<Vec<Output>, RuntimeError> {
-        run(&mut self.session, inputs)
+        run(&mut self.session, inputs, None)
             .map_err(|reason| RuntimeError::Run { path: self.path.clone(), reason })
+    }
+
+    /// Runs the graph for one of its outputs; the others may be anything.
+    pub(crate) fn run_for(
+        &mut self,
+        output: &str,
+        inputs: &[(&str, Input<'_>)],
+    ) -> Result<Output, RuntimeError> {
+        let failed = |reason| RuntimeError::Run { path: self.path.clone(), reason };
+        let found = run(&mut self.session, inputs, Some(output)).map_err(failed)?;
+        let missing = || failed(format!("it gave no output {output}"));
+        found.into_iter().next().ok_or_else(missing)
     }
 }
 
 fn build(
     environment: &ort::environment::Environment,
     path: &Path,
-    threads: usize,
+    running: Running,
+    profile: Option<&Path>,
 ) -> Result<Session, String> {
     let say = |error: &dyn std::fmt::Display| error.to_string();
-    Session::builder(environment)
+    let mut builder = Session::builder(environment)
         .map_err(|error| say(&error))?
-        .with_intra_threads(threads.max(1))
+        .with_intra_threads(running.threads.max(1))
         .map_err(|error| say(&error))?
         // Waiting threads sleep: the cores belong to decoding between two batches.
         .with_intra_op_spinning(false)
@@ -90,37 +151,72 @@ fn build(
         // Weights stored as int8 are widened once at load instead of at every run: with this
         // rewriting on, constant folding leaves `DequantizeLinear` alone.
         .with_quant_qdq(false)
-        .map_err(|error| say(&error))?
-        .commit_from_file(path)
-        .map_err(|error| say(&error))
+        .map_err(|error| say(&error))?;
+    if running.half && !running.cuda {
+        // This rewriting of convolutions ends the process on graphs that compute in 16 bits.
+        builder =
+            builder.with_disabled_optimizers("NchwcTransformer").map_err(|error| say(&error))?;
+    }
+    if running.cuda {
+        // Without the demand for an error it would run on the CPU and not say so.
+        let cuda = ep::CUDA::default().build().error_on_failure();
+        builder = builder.with_execution_providers([cuda]).map_err(|error| say(&error))?;
+    }
+    if let Some(prefix) = profile {
+        builder = builder.with_profiling(prefix).map_err(|error| say(&error))?;
+    }
+    builder.commit_from_file(path).map_err(|error| say(&error))
 }
 
-fn run(session: &mut Session, inputs: &[(&str, Input<'_>)]) -> Result<Vec<Output>, String> {
+fn run(
+    session: &mut Session,
+    inputs: &[(&str, Input<'_>)],
+    wanted: Option<&str>,
+) -> Result<Vec<Output>, String> {
     let mut values: Vec<(&str, SessionInputValue<'_>)> = Vec::with_capacity(inputs.len());
     for (name, input) in inputs {
-        let value: SessionInputValue<'_> = match input {
-            Input::F32(data, shape) => {
-                TensorRef::from_array_view((shape.to_vec(), *data)).map(Into::into)
-            }
-            Input::I64(data, shape) => {
-                TensorRef::from_array_view((shape.to_vec(), *data)).map(Into::into)
-            }
-        }
-        .map_err(|error| error.to_string())?;
-        values.push((name, value));
+        let declared = session.inputs().iter().find(|outlet| outlet.name() == *name);
+        let declared = declared.and_then(|outlet| outlet.dtype().tensor_type());
+        values.push((name, value(input, declared).map_err(|error| error.to_string())?));
     }
     let outputs = session.run(values).map_err(|error| error.to_string())?;
-    collect(&outputs)
+    collect(&outputs, wanted)
 }
 
-fn collect(outputs: &SessionOutputs<'_>) -> Result<Vec<Output>, String> {
+/// An input as the graph declares it.
+fn value<'a>(
+    input: &Input<'a>,
+    declared: Option<TensorElementType>,
+) -> ort::Result<SessionInputValue<'a>> {
+    Ok(match (*input, declared) {
+        (Input::F32(data, shape), Some(TensorElementType::Float16)) => {
+            let data: Vec<f16> = data.iter().map(|&value| f16::from_f32(value)).collect();
+            Tensor::from_array((shape.to_vec(), data))?.into()
+        }
+        (Input::I64(data, shape), Some(TensorElementType::Int32)) => {
+            // Token ids are far below 2³¹.
+            let data: Vec<i32> = data.iter().map(|&value| value as i32).collect();
+            Tensor::from_array((shape.to_vec(), data))?.into()
+        }
+        (Input::F32(data, shape), _) => TensorRef::from_array_view((shape.to_vec(), data))?.into(),
+        (Input::I64(data, shape), _) => TensorRef::from_array_view((shape.to_vec(), data))?.into(),
+    })
+}
+
+fn collect(outputs: &SessionOutputs<'_>, wanted: Option<&str>) -> Result<Vec<Output>, String> {
     outputs
         .iter()
+        .filter(|(name, _)| wanted.is_none_or(|wanted| wanted == *name))
         .map(|(name, value)| {
-            let (shape, data) =
-                value.try_extract_tensor::<f32>().map_err(|error| error.to_string())?;
+            let (shape, data) = if value.dtype().tensor_type() == Some(TensorElementType::Float16) {
+                let half = value.try_extract_tensor::<f16>().map_err(|error| error.to_string())?;
+                (half.0, half.1.iter().map(|value| value.to_f32()).collect())
+            } else {
+                let full = value.try_extract_tensor::<f32>().map_err(|error| error.to_string())?;
+                (full.0, full.1.to_vec())
+            };
             let shape = shape.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect();
-            Ok(Output { name: name.to_owned(), shape, data: data.to_vec() })
+            Ok(Output { name: name.to_owned(), shape, data })
         })
         .collect()
 }

@@ -6,13 +6,17 @@
 
 mod error;
 mod graph;
+mod layout;
 pub mod library;
 mod model;
+mod profile;
 mod self_check;
 mod towers;
 
 pub use error::RuntimeError;
 pub use graph::{Graph, Input, Output};
-pub use model::{Model, ModelOptions};
+pub use layout::{GraphFiles, precisions};
+pub use model::{Model, ModelOptions, Provider};
+pub use profile::Placement;
 pub use self_check::{SelfCheck, self_check};
 pub use towers::{ImageTower, TextTower};

@@ -9,6 +9,12 @@ use crate::RuntimeError;
 
 static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
 
+/// The library's file, or the name under which the loader knows it.
+static LOADED: OnceLock<PathBuf> = OnceLock::new();
+
+/// The part of ONNX Runtime that runs graphs on NVIDIA's devices, beside the library.
+const CUDA_PART: &str = "libonnxruntime_providers_cuda.so";
+
 /// Where `make onnxruntime` leaves the library, below a checkout.
 const BELOW_CHECKOUT: &str = ".runtime/onnxruntime/onnxruntime/capi";
 
@@ -26,13 +32,29 @@ pub fn load(explicit: Option<&Path>) -> Result<(), RuntimeError> {
     if ENVIRONMENT.get().is_some() {
         return Ok(());
     }
-    let environment = open(&find(explicit)?)?;
+    let path = find(explicit)?;
+    let environment = open(&path)?;
+    LOADED.get_or_init(|| path);
     ENVIRONMENT.get_or_init(|| environment);
     Ok(())
 }
 
 pub(crate) fn environment() -> Result<&'static Environment, RuntimeError> {
     ENVIRONMENT.get().ok_or(RuntimeError::NotLoaded)
+}
+
+/// Whether the loaded library can be asked for CUDA at all; else why not.
+pub(crate) fn has_cuda() -> Result<(), String> {
+    let loaded = LOADED.get().map(PathBuf::as_path).unwrap_or(Path::new(""));
+    match loaded.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) if folder.join(CUDA_PART).is_file() => Ok(()),
+        // Found by name alone: only the loader knows what lies beside it.
+        None => Ok(()),
+        Some(folder) => Err(format!(
+            "this ONNX Runtime is built without CUDA ({CUDA_PART} is not in {})",
+            folder.display()
+        )),
+    }
 }
 
 fn open(path: &Path) -> Result<Environment, RuntimeError> {

@@ -1,16 +1,32 @@
-//! Both towers of a bundle, in one precision.
+//! Both towers of a bundle, in one precision, on one device.
 
 use clip::ModelBundle;
 
-use crate::{ImageTower, RuntimeError, TextTower};
+use crate::graph::Running;
+use crate::layout::{GraphFiles, fast_int8, precisions, preference};
+use crate::profile::Placement;
+use crate::{ImageTower, RuntimeError, TextTower, library};
 
 /// How a model is run.
 #[derive(Debug, Clone, Default)]
 pub struct ModelOptions {
     /// Threads of each tower; 0 counts as 1.
     pub threads: usize,
-    /// `fp32`, `fp16` or `int8`; the best for this machine where absent.
+    /// `fp32`, `fp16`, `int8`, or a suffix of a public folder; the best for this machine where
+    /// absent.
     pub precision: Option<String>,
+}
+
+/// What is to compute.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Provider {
+    /// CUDA where it works, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// CUDA or an error.
+    Cuda,
 }
 
 /// A bundle ready to embed.
@@ -21,34 +37,86 @@ pub struct Model {
     pub text: TextTower,
     /// The precision that runs.
     pub precision: String,
-    /// What runs it.
-    pub provider: &'static str,
+    /// What ran the image tower's matrix products when it was tried: `CPU`, `CUDA`.
+    pub provider: String,
+    /// What both towers' matrix products multiplied when they were tried: `int8`, `fp16`, `fp32`,
+    /// or the two of them as `int8 and fp32`.
+    pub arithmetic: String,
+    /// Why [`Provider::Auto`] did not take CUDA.
+    pub not_cuda: Option<String>,
     /// Dimension of the embeddings.
     pub dim: usize,
 }
 
-/// Best first on a CPU: smaller weights load and run at least as fast; fp16 gains nothing.
-const CPU_PREFERENCE: [&str; 3] = ["int8", "fp32", "fp16"];
-
-/// What a bundle without a manifest holds.
-const PLAIN_GRAPHS: (&str, &str) = ("onnx/vision_model.onnx", "onnx/text_model.onnx");
-
 impl Model {
-    /// Opens the graphs of a bundle; [`crate::library::load`] comes first.
+    /// Opens the graphs of a bundle on the CPU; [`crate::library::load`] comes first.
     ///
     /// # Errors
-    /// [`RuntimeError`] for a precision that is not there and graphs that do not load or do not fit
-    /// the bundle's configuration.
+    /// [`RuntimeError`] for a precision that is not there and graphs that do not load, do not run
+    /// or do not fit the bundle's configuration.
     pub fn open(bundle: &ModelBundle, options: &ModelOptions) -> Result<Self, RuntimeError> {
-        let (precision, vision, text) = choose(bundle, options.precision.as_deref())?;
-        let threads = options.threads.max(1);
-        Ok(Self {
-            image: ImageTower::open(&bundle.dir.join(vision), bundle, threads)?,
-            text: TextTower::open(&bundle.dir.join(text), bundle, threads)?,
-            precision,
-            provider: "CPU",
-            dim: bundle.config.projection_dim,
-        })
+        attempt(bundle, options, false)
+    }
+
+    /// Opens the graphs of a bundle on what `provider` says. A graph is run once before it counts
+    /// as open, and what ran it is read from ONNX Runtime's own record, so that it cannot fall back
+    /// to the CPU unnoticed.
+    ///
+    /// # Errors
+    /// As [`Model::open`], and [`RuntimeError::Provider`] when CUDA is demanded and does not work.
+    pub fn open_on(
+        bundle: &ModelBundle,
+        options: &ModelOptions,
+        provider: Provider,
+    ) -> Result<Self, RuntimeError> {
+        if provider == Provider::Cpu {
+            return attempt(bundle, options, false);
+        }
+        let reason = match library::has_cuda() {
+            Ok(()) => match attempt(bundle, options, true) {
+                Ok(model) if model.provider == "CUDA" => return Ok(model),
+                Ok(model) => format!("its matrix products ran on {}", model.provider),
+                Err(error @ RuntimeError::Precision { .. }) => return Err(error),
+                Err(error) => error.to_string(),
+            },
+            Err(reason) => reason,
+        };
+        if provider == Provider::Cuda {
+            return Err(RuntimeError::Provider { reason });
+        }
+        let model = attempt(bundle, options, false)?;
+        Ok(Self { not_cuda: Some(reason), ..model })
+    }
+}
+
+/// Opens both graphs, and runs each once for the record.
+fn attempt(
+    bundle: &ModelBundle,
+    options: &ModelOptions,
+    cuda: bool,
+) -> Result<Model, RuntimeError> {
+    let (precision, files) = choose(bundle, options.precision.as_deref(), cuda)?;
+    let half = precision.contains("16");
+    let running = Running { threads: options.threads, cuda, half };
+    let (image, seen) = ImageTower::open(&bundle.dir.join(files.vision), bundle, running)?;
+    let (text, read) = TextTower::open(&bundle.dir.join(files.text), bundle, running)?;
+    let provider = seen.provider().unwrap_or("nothing").to_owned();
+    Ok(Model {
+        image,
+        text,
+        precision,
+        provider,
+        arithmetic: both(&seen, &read),
+        not_cuda: None,
+        dim: bundle.config.projection_dim,
+    })
+}
+
+fn both(image: &Placement, text: &Placement) -> String {
+    let name = |placement: &Placement| placement.arithmetic().unwrap_or("nothing");
+    match (name(image), name(text)) {
+        (image, text) if image == text => image.to_owned(),
+        (image, text) => format!("{image} and {text}"),
     }
 }
 
@@ -56,28 +124,29 @@ impl Model {
 fn choose(
     bundle: &ModelBundle,
     asked: Option<&str>,
-) -> Result<(String, String, String), RuntimeError> {
-    let none = |precision: &str, available: String| RuntimeError::Precision {
-        dir: bundle.dir.clone(),
-        precision: precision.to_owned(),
-        available,
+    cuda: bool,
+) -> Result<(String, GraphFiles), RuntimeError> {
+    let mut there = precisions(bundle)?;
+    let preferred = || {
+        let known = preference(cuda, fast_int8()).iter().copied();
+        known.into_iter().find(|name| there.contains_key(*name)).map(str::to_owned)
     };
-    let Some(manifest) = &bundle.manifest else {
-        return match asked {
-            None | Some("fp32") => {
-                Ok(("fp32".to_owned(), PLAIN_GRAPHS.0.to_owned(), PLAIN_GRAPHS.1.to_owned()))
-            }
-            Some(other) => Err(none(other, "fp32 (it has no manifest)".to_owned())),
-        };
-    };
-    let available = || manifest.precisions.keys().cloned().collect::<Vec<_>>().join(", ");
     let name = match asked {
-        Some(name) => name,
-        None => CPU_PREFERENCE
-            .into_iter()
-            .find(|name| manifest.precisions.contains_key(*name))
-            .ok_or_else(|| none("for this machine", available()))?,
+        Some(name) => name.to_owned(),
+        // Precisions of other names are taken when there is nothing else.
+        None => preferred().or_else(|| there.keys().next().cloned()).unwrap_or_default(),
     };
-    let files = manifest.precisions.get(name).ok_or_else(|| none(name, available()))?;
-    Ok((name.to_owned(), files.vision.clone(), files.text.clone()))
+    match there.remove(&name) {
+        Some(files) => Ok((name, files)),
+        None => Err(RuntimeError::Precision {
+            dir: bundle.dir.clone(),
+            precision: name,
+            available: match there.into_keys().collect::<Vec<_>>().join(", ") {
+                none if none.is_empty() => {
+                    "no onnx/vision_model*.onnx with its onnx/text_model*.onnx".to_owned()
+                }
+                some => some,
+            },
+        }),
+    }
 }

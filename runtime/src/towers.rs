@@ -5,12 +5,22 @@ use std::path::{Path, PathBuf};
 use clip::image::PixelValues;
 use clip::{Embedding, ModelBundle, TokenIds, Tokenizer};
 
+use crate::graph::Running;
+use crate::profile::Placement;
 use crate::{Graph, Input, Output, RuntimeError};
+
+/// What the projected output of each tower is called, by us and in public folders.
+const IMAGE_OUTPUTS: [&str; 3] = ["image_embeds", "image_embeddings", "embedding"];
+const TEXT_OUTPUTS: [&str; 3] = ["text_embeds", "text_embeddings", "embedding"];
+
+/// The state before the projection, in public exports of towers alone.
+const UNPROJECTED: &str = "pooler_output";
 
 /// Pixel values to embeddings.
 pub struct ImageTower {
     graph: Graph,
     input: String,
+    output: String,
     height: usize,
     width: usize,
     dim: usize,
@@ -22,21 +32,24 @@ pub struct TextTower {
     tokenizer: Tokenizer,
     input_ids: String,
     attention_mask: Option<String>,
+    output: String,
     dim: usize,
 }
 
 impl ImageTower {
-    /// Opens the graph and compares it with what the bundle says.
+    /// Opens the graph, compares it with what the bundle says, and runs it once with a batch of two.
     pub(crate) fn open(
         path: &Path,
         bundle: &ModelBundle,
-        threads: usize,
-    ) -> Result<Self, RuntimeError> {
-        let graph = Graph::open(path, threads)?;
+        running: Running,
+    ) -> Result<(Self, Placement), RuntimeError> {
+        let graph = Graph::open_recording(path, running)?;
         let (height, width) = (bundle.processor.height(), bundle.processor.width());
         let wrong = |reason: String| RuntimeError::Signature { path: path.to_owned(), reason };
-        let Some((input, shape)) = graph.inputs().next() else {
-            return Err(wrong("it has no input".to_owned()));
+        let inputs: Vec<_> = graph.inputs().collect();
+        let [(input, shape)] = inputs.as_slice() else {
+            let names: Vec<&str> = inputs.iter().map(|(name, _)| *name).collect();
+            return Err(wrong(format!("it takes {:?} instead of one input of pixels", names)));
         };
         let expected = [None, Some(3), Some(height), Some(width)];
         if shape.len() != 4 || !shape.iter().zip(expected).all(|(&found, want)| fits(found, want)) {
@@ -44,9 +57,14 @@ impl ImageTower {
                 "its input {input} has the shape {shape:?}, but pictures come as [batch, 3, {height}, {width}]"
             )));
         }
-        let input = input.to_owned();
-        check_output(&graph, bundle.config.projection_dim)?;
-        Ok(Self { graph, input, height, width, dim: bundle.config.projection_dim })
+        let (input, dim) = ((*input).to_owned(), bundle.config.projection_dim);
+        let output = projected(&graph, &IMAGE_OUTPUTS, dim)?;
+        let mut tower = Self { graph, input, output, height, width, dim };
+        let gray =
+            |shade: f32| PixelValues { data: vec![shade; 3 * height * width], height, width };
+        tower.embed(&[gray(0.0), gray(0.5)])?;
+        let placement = tower.graph.placement()?;
+        Ok((tower, placement))
     }
 
     /// Embeds pictures as one batch.
@@ -59,38 +77,44 @@ impl ImageTower {
         }
         let shape = [pictures.len(), 3, self.height, self.width];
         // A single picture, the usual case of a search, is not copied.
-        let outputs = if let [picture] = pictures {
-            self.graph.run(&[(&self.input, Input::F32(&picture.data, &shape))])?
+        let output = if let [picture] = pictures {
+            self.graph.run_for(&self.output, &[(&self.input, Input::F32(&picture.data, &shape))])?
         } else {
             let data: Vec<f32> = pictures.iter().flat_map(|p| &p.data).copied().collect();
-            self.graph.run(&[(&self.input, Input::F32(&data, &shape))])?
+            self.graph.run_for(&self.output, &[(&self.input, Input::F32(&data, &shape))])?
         };
-        embeddings(outputs, pictures.len(), self.dim, self.graph.path())
+        embeddings(output, pictures.len(), self.dim, self.graph.path())
     }
 }
 
 impl TextTower {
-    /// Opens the graph and compares it with what the bundle says.
+    /// Opens the graph, compares it with what the bundle says, and runs it once with a batch of two.
     pub(crate) fn open(
         path: &Path,
         bundle: &ModelBundle,
-        threads: usize,
-    ) -> Result<Self, RuntimeError> {
-        let graph = Graph::open(path, threads)?;
-        let names: Vec<String> = graph.inputs().map(|(name, _)| name.to_owned()).collect();
-        let take = |wanted: &str| names.iter().find(|name| *name == wanted).cloned();
-        let Some(input_ids) = take("input_ids") else {
-            let reason = format!("it takes {} and no input_ids", names.join(", "));
-            return Err(RuntimeError::Signature { path: path.to_owned(), reason });
+        running: Running,
+    ) -> Result<(Self, Placement), RuntimeError> {
+        let graph = Graph::open_recording(path, running)?;
+        let wrong = |reason: String| RuntimeError::Signature { path: path.to_owned(), reason };
+        let (mut input_ids, mut attention_mask) = (None, None);
+        for (name, _) in graph.inputs() {
+            match name {
+                "input_ids" | "text" => input_ids = Some(name.to_owned()),
+                "attention_mask" => attention_mask = Some(name.to_owned()),
+                other => return Err(wrong(format!("it takes {other}, which we cannot give"))),
+            }
+        }
+        let Some(input_ids) = input_ids else {
+            return Err(wrong("it takes no input_ids".to_owned()));
         };
-        check_output(&graph, bundle.config.projection_dim)?;
-        Ok(Self {
-            graph,
-            tokenizer: bundle.tokenizer.clone(),
-            input_ids,
-            attention_mask: take("attention_mask"),
-            dim: bundle.config.projection_dim,
-        })
+        let dim = bundle.config.projection_dim;
+        let output = projected(&graph, &TEXT_OUTPUTS, dim)?;
+        let tokenizer = bundle.tokenizer.clone();
+        let text = tokenizer.encode("a dog").map_err(|error| wrong(error.to_string()))?;
+        let mut tower = Self { graph, tokenizer, input_ids, attention_mask, output, dim };
+        tower.embed(&[text.clone(), text])?;
+        let placement = tower.graph.placement()?;
+        Ok((tower, placement))
     }
 
     /// Embeds texts. With an attention mask they are padded to the longest of them and run as one
@@ -126,8 +150,8 @@ impl TextTower {
         if let Some(mask) = &self.attention_mask {
             inputs.push((mask, Input::I64(&batch.attention_mask, &shape)));
         }
-        let outputs = self.graph.run(&inputs)?;
-        embeddings(outputs, texts.len(), self.dim, self.graph.path())
+        let output = self.graph.run_for(&self.output, &inputs)?;
+        embeddings(output, texts.len(), self.dim, self.graph.path())
     }
 }
 
@@ -136,41 +160,69 @@ fn fits(found: i64, want: Option<usize>) -> bool {
     found < 0 || want.is_none_or(|want| usize::try_from(found) == Ok(want))
 }
 
-fn check_output(graph: &Graph, dim: usize) -> Result<(), RuntimeError> {
+/// The output that holds the embeddings: by its name, else the only one of the shape
+/// `[batch, dim]`.
+fn projected(graph: &Graph, names: &[&str], dim: usize) -> Result<String, RuntimeError> {
     let wrong = |reason| RuntimeError::Signature { path: graph.path().to_owned(), reason };
-    let Some((name, shape)) = graph.outputs().next() else {
-        return Err(wrong("it has no output".to_owned()));
+    // An exporter may leave a shape out; the first run shows it.
+    let fitting = |shape: &[i64]| match shape {
+        [] => true,
+        [_, last] => fits(*last, Some(dim)),
+        _ => false,
     };
-    match shape.as_slice() {
-        [_, last] if fits(*last, Some(dim)) => Ok(()),
-        _ => Err(wrong(format!(
-            "its output {name} has the shape {shape:?}, but config.json says [batch, {dim}]"
+    for name in names {
+        match graph.output(name) {
+            Some(shape) if fitting(&shape) => return Ok((*name).to_owned()),
+            Some(shape) => {
+                return Err(wrong(format!(
+                    "its output {name} has the shape {shape:?}, but config.json says [batch, {dim}]"
+                )));
+            }
+            None => {}
+        }
+    }
+    let others = || graph.outputs().filter(|(name, _)| *name != UNPROJECTED);
+    let mut unnamed = others().filter(|(_, shape)| shape.len() == 2 && fitting(shape));
+    match (unnamed.next(), unnamed.next(), graph.output(UNPROJECTED)) {
+        (Some((name, _)), None, _) => Ok(name.to_owned()),
+        (None, _, Some(_)) => Err(wrong(format!(
+            "its output {UNPROJECTED} is the state before the projection, which compares with \
+             nothing; export the tower with its projection, as {}",
+            names[0]
         ))),
+        _ => {
+            let found: Vec<String> =
+                graph.outputs().map(|(name, shape)| format!("{name} {shape:?}")).collect();
+            Err(wrong(format!(
+                "it gives {}, but no {} of the shape [batch, {dim}]",
+                found.join(", "),
+                names[0]
+            )))
+        }
     }
 }
 
-/// The first output, `[batch, dim]`, normalized row by row.
+/// The rows of `[batch, dim]`, normalized.
 fn embeddings(
-    outputs: Vec<Output>,
+    output: Output,
     batch: usize,
     dim: usize,
     path: &Path,
 ) -> Result<Vec<Embedding>, RuntimeError> {
-    let Some(output) = outputs.into_iter().next().filter(|o| o.shape == [batch, dim]) else {
-        let reason = format!("expected an output of the shape [{batch}, {dim}]");
+    if output.shape != [batch, dim] {
+        let reason = format!(
+            "its output {} has the shape {:?} instead of [{batch}, {dim}]",
+            output.name, output.shape
+        );
         return Err(RuntimeError::Run { path: path.to_owned(), reason });
-    };
-    output
-        .data
-        .chunks_exact(dim)
-        .enumerate()
-        .map(|(item, row)| {
-            let path = || PathBuf::from(path);
-            Embedding::new(row.to_vec()).map_err(|source| RuntimeError::Embedding {
-                path: path(),
-                item,
-                source,
-            })
+    }
+    let rows = output.data.chunks_exact(dim).enumerate();
+    rows.map(|(item, row)| {
+        Embedding::new(row.to_vec()).map_err(|source| RuntimeError::Embedding {
+            path: PathBuf::from(path),
+            item,
+            source,
         })
-        .collect()
+    })
+    .collect()
 }

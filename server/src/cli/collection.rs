@@ -22,6 +22,7 @@ pub(super) fn embedder(
     Ok(Embedder::start(&EmbedOptions {
         model: model.model()?,
         precision: model.precision.clone(),
+        provider: model.provider.into(),
         threads: model.thread_count(),
         onnxruntime: model.onnxruntime(),
         batch: queue.batch,

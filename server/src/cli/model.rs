@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use clip::ModelBundle;
 use runtime::{Model, ModelOptions, RuntimeError};
@@ -44,7 +44,10 @@ struct Checked {
 #[derive(Serialize)]
 struct Check {
     precision: String,
-    provider: Option<&'static str>,
+    /// What ran it, by ONNX Runtime's record of a run.
+    provider: Option<String>,
+    /// What its matrix products multiplied in that run.
+    arithmetic: Option<String>,
     dim: Option<usize>,
     /// Reference inputs that were compared.
     compared: usize,
@@ -60,14 +63,19 @@ pub(super) fn run(command: &ModelCommand) -> Result<Outcome> {
     runtime::library::load(args.model.onnxruntime().as_deref())?;
     let dir = args.dir.clone().map_or_else(|| args.model.model(), Ok)?;
     let bundle = ModelBundle::open(&dir)?;
-    let names: Vec<Option<String>> = match (&args.model.precision, &bundle.manifest) {
-        (Some(name), _) => vec![Some(name.clone())],
-        (None, Some(manifest)) => manifest.precisions.keys().cloned().map(Some).collect(),
-        (None, None) => vec![None],
+    let names: Vec<String> = match &args.model.precision {
+        Some(name) => vec![name.clone()],
+        None => runtime::precisions(&bundle)?.into_keys().collect(),
     };
-    let threads = args.model.thread_count();
-    let checks: Vec<Check> = names.into_iter().map(|name| check(&bundle, name, threads)).collect();
-    let passed = !checks.is_empty() && checks.iter().all(|check| check.passed);
+    if names.is_empty() {
+        bail!(
+            "{} holds no graphs (onnx/vision_model*.onnx with onnx/text_model*.onnx)",
+            dir.display()
+        );
+    }
+    let checks: Vec<Check> =
+        names.into_iter().map(|name| check(&bundle, name, &args.model)).collect();
+    let passed = checks.iter().all(|check| check.passed);
     let id = bundle.manifest.as_ref().map(|manifest| manifest.id.0.clone());
     let checked = Checked { dir, id, checks };
     if args.json {
@@ -78,13 +86,13 @@ pub(super) fn run(command: &ModelCommand) -> Result<Outcome> {
     Ok(if passed { Outcome::Done } else { Outcome::Partly })
 }
 
-fn check(bundle: &ModelBundle, name: Option<String>, threads: usize) -> Check {
-    let precision = name.clone().unwrap_or_else(|| "fp32".to_owned());
+fn check(bundle: &ModelBundle, precision: String, settings: &ModelSettings) -> Check {
     let manifest = bundle.manifest.as_ref();
     let tolerance = manifest.and_then(|m| Some(m.precisions.get(&precision)?.tolerance));
     let blank = Check {
-        precision,
+        precision: precision.clone(),
         provider: None,
+        arithmetic: None,
         dim: None,
         compared: 0,
         lowest_cosine: None,
@@ -92,9 +100,10 @@ fn check(bundle: &ModelBundle, name: Option<String>, threads: usize) -> Check {
         passed: false,
         reason: None,
     };
-    match compare(bundle, name, threads) {
+    match compare(bundle, precision, settings) {
         Ok((model, Some(found))) => Check {
             provider: Some(model.provider),
+            arithmetic: Some(model.arithmetic),
             dim: Some(model.dim),
             compared: found.compared,
             lowest_cosine: Some(found.lowest_cosine),
@@ -103,6 +112,7 @@ fn check(bundle: &ModelBundle, name: Option<String>, threads: usize) -> Check {
         },
         Ok((model, None)) => Check {
             provider: Some(model.provider),
+            arithmetic: Some(model.arithmetic),
             dim: Some(model.dim),
             reason: Some("it runs, but has no manifest.json to compare with".to_owned()),
             ..blank
@@ -113,10 +123,11 @@ fn check(bundle: &ModelBundle, name: Option<String>, threads: usize) -> Check {
 
 fn compare(
     bundle: &ModelBundle,
-    precision: Option<String>,
-    threads: usize,
+    precision: String,
+    settings: &ModelSettings,
 ) -> Result<(Model, Option<runtime::SelfCheck>), RuntimeError> {
-    let mut model = Model::open(bundle, &ModelOptions { threads, precision })?;
+    let options = ModelOptions { threads: settings.thread_count(), precision: Some(precision) };
+    let mut model = Model::open_on(bundle, &options, settings.provider.into())?;
     let found = runtime::self_check(&mut model, bundle)?;
     Ok((model, found))
 }
@@ -130,14 +141,24 @@ fn show(checked: &Checked) -> Result<()> {
         };
         let compared = check.compared.to_string();
         let (lowest, wanted) = (number(check.lowest_cosine), number(check.tolerance));
-        [check.precision.clone(), compared, lowest, wanted, verdict]
+        let [runs_on, computes_in] = [&check.provider, &check.arithmetic]
+            .map(|value| value.clone().unwrap_or_else(|| "-".to_owned()));
+        [check.precision.clone(), runs_on, computes_in, compared, lowest, wanted, verdict]
     };
-    let rows: Vec<[String; 5]> = checked.checks.iter().map(row).collect();
+    let rows: Vec<[String; 7]> = checked.checks.iter().map(row).collect();
     output::line(&format!(
         "{} ({})",
         checked.dir.display(),
         checked.id.as_deref().unwrap_or("no id")
     ))?;
-    let heading = ["precision", "compared", "lowest cosine", "wanted", "reproduced"];
+    let heading = [
+        "precision",
+        "runs on",
+        "computes in",
+        "compared",
+        "lowest cosine",
+        "wanted",
+        "reproduced",
+    ];
     output::table(heading, &rows).iter().try_for_each(|line| output::line(line))
 }

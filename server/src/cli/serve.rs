@@ -97,11 +97,12 @@ fn announce(bound: &Bound, collection: &Collection) -> Result<()> {
     }
     let facts = collection.embedder.facts();
     output::line(&format!(
-        "{} pictures, model {} ({} on {})",
+        "{} pictures, model {} ({} on {}, computing in {})",
         collection.index.len(),
         facts.name,
         facts.precision,
-        facts.provider
+        facts.provider,
+        facts.arithmetic
     ))?;
     let mut shown = address;
     if shown.ip().is_unspecified() {

@@ -103,7 +103,9 @@ fn show(status: &Status) -> Result<()> {
     if let Some(model) = &status.model {
         let id: String = model.id.0.chars().take(12).collect();
         lines.push(("model", format!("{} ({id}), {} dimensions", model.name, model.dim)));
-        lines.push(("precision", format!("{} on {}", model.precision, model.provider)));
+        let ModelFacts { precision, provider, arithmetic, .. } = model;
+        let runs = format!("{precision} on {provider}, computing in {arithmetic}");
+        lines.push(("precision", runs));
     }
     if let Some(error) = &status.model_error {
         lines.push(("problem", error.clone()));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clip::image::DecodeLimits;
 use clip::{ModelBundle, ModelId, TokenIds, Tokenizer};
-use runtime::{Model, ModelOptions, SelfCheck, TextTower};
+use runtime::{Model, ModelOptions, Provider, SelfCheck, TextTower};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
@@ -19,8 +19,10 @@ use super::{EmbedError, TowerError};
 pub struct EmbedOptions {
     /// The bundle's folder.
     pub model: PathBuf,
-    /// Which of its precisions; `None` leaves it to the bundle.
+    /// Which of its precisions; `None` takes the best for this machine.
     pub precision: Option<String>,
+    /// What is to compute.
+    pub provider: Provider,
     /// Threads of each tower, and pictures decoded at once.
     pub threads: usize,
     /// The ONNX Runtime library, should it not be looked for.
@@ -44,8 +46,11 @@ pub struct ModelFacts {
     pub name: String,
     /// Which of the bundle's precisions runs.
     pub precision: String,
-    /// Which execution provider of ONNX Runtime runs it.
-    pub provider: &'static str,
+    /// Which execution provider of ONNX Runtime runs it, by its own record of a run.
+    pub provider: String,
+    /// What its matrix products multiplied in that run: weights may be stored more narrowly.
+    #[serde(skip)]
+    pub arithmetic: String,
     /// Numbers in an embedding.
     pub dim: usize,
     /// Longest text in tokens.
@@ -99,7 +104,10 @@ fn open(options: &EmbedOptions) -> Result<(ModelBundle, Model), EmbedError> {
     let bundle =
         ModelBundle::open(&options.model).map_err(|source| EmbedError::Bundle(Box::new(source)))?;
     let wanted = ModelOptions { threads: options.threads, precision: options.precision.clone() };
-    let mut model = Model::open(&bundle, &wanted).map_err(run)?;
+    let mut model = Model::open_on(&bundle, &wanted, options.provider).map_err(run)?;
+    if let Some(reason) = &model.not_cuda {
+        tracing::info!(reason, "the model runs on the CPU");
+    }
     match runtime::self_check(&mut model, &bundle).map_err(run)? {
         Some(SelfCheck { compared, lowest_cosine }) => {
             tracing::debug!(compared, lowest_cosine, "the model reproduces its own answers");
@@ -115,7 +123,7 @@ fn open(options: &EmbedOptions) -> Result<(ModelBundle, Model), EmbedError> {
 fn facts_of(bundle: &ModelBundle, model: &Model) -> Result<ModelFacts, EmbedError> {
     let id = match &bundle.manifest {
         Some(manifest) => manifest.id.clone(),
-        None => content_id(&bundle.dir)?,
+        None => content_id(bundle)?,
     };
     let name = std::path::absolute(&bundle.dir).ok();
     let name = name.as_deref().and_then(Path::file_name).unwrap_or_default();
@@ -123,7 +131,8 @@ fn facts_of(bundle: &ModelBundle, model: &Model) -> Result<ModelFacts, EmbedErro
         id,
         name: name.to_string_lossy().into_owned(),
         precision: model.precision.clone(),
-        provider: model.provider,
+        provider: model.provider.clone(),
+        arithmetic: model.arithmetic.clone(),
         dim: model.dim,
         context_length: bundle.tokenizer.context_length(),
         image_size: [bundle.processor.width(), bundle.processor.height()],
@@ -149,21 +158,25 @@ fn text_runner(
     }
 }
 
-/// An id for a bundle that does not name itself: the sha-256 over its settings and graphs.
-fn content_id(dir: &Path) -> Result<ModelId, EmbedError> {
-    let mut files = vec![dir.join("config.json"), dir.join("tokenizer.json")];
-    files.push(dir.join("preprocessor_config.json"));
-    let graphs = dir.join("onnx");
-    let failed = |source| EmbedError::Read { path: graphs.clone(), source };
-    for entry in std::fs::read_dir(&graphs).map_err(failed)? {
-        files.push(entry.map_err(failed)?.path());
+/// An id for a bundle that does not name itself: the sha-256 over its settings and the graphs of
+/// its widest precision, so that vectors made in one precision can be compared with those of
+/// another.
+fn content_id(bundle: &ModelBundle) -> Result<ModelId, EmbedError> {
+    let there = runtime::precisions(bundle).map_err(|source| EmbedError::Run(Box::new(source)))?;
+    let widest = ["fp32", "fp16"].into_iter().find_map(|name| there.get(name));
+    let mut names = vec!["config.json", "tokenizer.json", "preprocessor_config.json"];
+    if let Some(graphs) = widest.or_else(|| there.values().next()) {
+        names.extend([graphs.vision.as_str(), graphs.text.as_str()]);
     }
-    files.sort();
     let mut hash = Sha256::new();
-    for path in files {
-        let copied = std::fs::File::open(&path)
-            .and_then(|mut file| std::io::copy(&mut file, &mut HashWriter(&mut hash)));
-        copied.map_err(|source| EmbedError::Read { path, source })?;
+    for name in names {
+        // Large graphs keep their weights in a file beside them.
+        let (path, weights) = (bundle.dir.join(name), bundle.dir.join(format!("{name}_data")));
+        for path in std::iter::once(path).chain(weights.is_file().then_some(weights)) {
+            let copied = std::fs::File::open(&path)
+                .and_then(|mut file| std::io::copy(&mut file, &mut HashWriter(&mut hash)));
+            copied.map_err(|source| EmbedError::Read { path, source })?;
+        }
     }
     let hex = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(ModelId(hex))

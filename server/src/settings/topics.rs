@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{SettingsError, starter_model};
 
@@ -27,6 +27,12 @@ pub struct ModelSettings {
     /// Which of the bundle's precisions to run, for example int8 [default: the model's own choice]
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub precision: Option<String>,
+    /// What computes: auto takes CUDA where it works and says why not where it does not
+    ///
+    /// CUDA needs an ONNX Runtime that is built with it, named by --onnxruntime. With cuda nothing
+    /// runs on the processor instead: the start fails and says why.
+    #[arg(long, value_name = "NAME", default_value = "auto", help_heading = "Model")]
+    pub provider: ProviderSetting,
     /// Threads for the model and for decoding pictures [default: one per processor core]
     #[arg(long, value_name = "N", help_heading = "Model")]
     pub threads: Option<NonZeroUsize>,
@@ -35,6 +41,27 @@ pub struct ModelSettings {
     /// `ORT_DYLIB_PATH` in the environment names it too, as for other programs.
     #[arg(long, value_name = "FILE", help_heading = "Model")]
     pub onnxruntime: Option<PathBuf>,
+}
+
+/// What computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProviderSetting {
+    /// CUDA where it works, else the processor.
+    Auto,
+    /// The processor.
+    Cpu,
+    /// CUDA or an error.
+    Cuda,
+}
+
+impl From<ProviderSetting> for runtime::Provider {
+    fn from(setting: ProviderSetting) -> Self {
+        match setting {
+            ProviderSetting::Auto => Self::Auto,
+            ProviderSetting::Cpu => Self::Cpu,
+            ProviderSetting::Cuda => Self::Cuda,
+        }
+    }
 }
 
 impl ModelSettings {
