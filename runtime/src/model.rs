@@ -38,7 +38,7 @@ pub struct Model {
     /// The precision that runs.
     pub precision: String,
     /// What ran the image tower's matrix products when it was tried: `CPU`, `CUDA`.
-    pub provider: String,
+    pub provider: &'static str,
     /// What both towers' matrix products multiplied when they were tried: `int8`, `fp16`, `fp32`,
     /// or the two of them as `int8 and fp32`.
     pub arithmetic: String,
@@ -100,7 +100,12 @@ fn attempt(
     let running = Running { threads: options.threads, cuda, half };
     let (image, seen) = ImageTower::open(&bundle.dir.join(files.vision), bundle, running)?;
     let (text, read) = TextTower::open(&bundle.dir.join(files.text), bundle, running)?;
-    let provider = seen.provider().unwrap_or("nothing").to_owned();
+    // We ask for no other.
+    let provider = match seen.provider() {
+        Some("CUDA") => "CUDA",
+        Some("CPU") => "CPU",
+        _ => "unknown",
+    };
     Ok(Model {
         image,
         text,

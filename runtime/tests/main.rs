@@ -83,7 +83,7 @@ fn every_precision_of_a_public_folder_answers_as_the_reference() {
         [("fp32", "fp32", 0.9999), ("fp16", "fp32", 0.9999), ("int8", "int8", 0.99)]
     {
         let mut model = open(&dir, Some(precision), Provider::Cpu).unwrap();
-        assert_eq!((model.provider.as_str(), model.precision.as_str()), ("CPU", precision));
+        assert_eq!((model.provider, model.precision.as_str()), ("CPU", precision));
         // A CPU widens f16 before it multiplies; bytes it multiplies as bytes.
         assert_eq!(model.arithmetic, arithmetic, "{precision}");
         let lowest = lowest_cosine(&mut model, &dir);

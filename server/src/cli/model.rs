@@ -45,7 +45,7 @@ struct Checked {
 struct Check {
     precision: String,
     /// What ran it, by ONNX Runtime's record of a run.
-    provider: Option<String>,
+    provider: Option<&'static str>,
     /// What its matrix products multiplied in that run.
     arithmetic: Option<String>,
     dim: Option<usize>,
@@ -141,8 +141,8 @@ fn show(checked: &Checked) -> Result<()> {
         };
         let compared = check.compared.to_string();
         let (lowest, wanted) = (number(check.lowest_cosine), number(check.tolerance));
-        let [runs_on, computes_in] = [&check.provider, &check.arithmetic]
-            .map(|value| value.clone().unwrap_or_else(|| "-".to_owned()));
+        let runs_on = check.provider.unwrap_or("-").to_owned();
+        let computes_in = check.arithmetic.clone().unwrap_or_else(|| "-".to_owned());
         [check.precision.clone(), runs_on, computes_in, compared, lowest, wanted, verdict]
     };
     let rows: Vec<[String; 7]> = checked.checks.iter().map(row).collect();

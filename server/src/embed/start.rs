@@ -47,7 +47,7 @@ pub struct ModelFacts {
     /// Which of the bundle's precisions runs.
     pub precision: String,
     /// Which execution provider of ONNX Runtime runs it, by its own record of a run.
-    pub provider: String,
+    pub provider: &'static str,
     /// What its matrix products multiplied in that run: weights may be stored more narrowly.
     #[serde(skip)]
     pub arithmetic: String,
@@ -131,7 +131,7 @@ fn facts_of(bundle: &ModelBundle, model: &Model) -> Result<ModelFacts, EmbedErro
         id,
         name: name.to_string_lossy().into_owned(),
         precision: model.precision.clone(),
-        provider: model.provider.clone(),
+        provider: model.provider,
         arithmetic: model.arithmetic.clone(),
         dim: model.dim,
         context_length: bundle.tokenizer.context_length(),
