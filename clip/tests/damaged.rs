@@ -2,8 +2,8 @@
 //! the limits allow.
 //!
 //! Each file is a whole picture, damaged as disks, downloads and attackers do it, by a generator
-//! with a fixed seed. `CLIPSIGHT_DAMAGED=10000` makes the corpus as large as is worth running by
-//! hand; the default is what a test run has time for.
+//! with a fixed seed. `CLIPSIGHT_DAMAGED=1000000` makes the corpus larger, to be run by
+//! hand.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
@@ -12,8 +12,8 @@ use std::path::Path;
 
 use clip::image::{DecodeLimits, ImageFormat, RgbImage, decode};
 
-/// Files that a test run damages.
-const FILES: usize = 1_000;
+/// Damaged files of a test run.
+const FILES: usize = 10_000;
 
 /// Pixels allowed: more than each of the whole pictures has, and little enough that a header which
 /// lies about its size meets the limit.

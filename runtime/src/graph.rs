@@ -140,7 +140,7 @@ fn build(
     running: Running,
     profile: Option<&Path>,
 ) -> Result<Session, String> {
-    let say = |error: &dyn std::fmt::Display| error.to_string();
+    let say = |error: &dyn std::fmt::Display| error.to_string().trim_end().to_owned();
     let mut builder = Session::builder(environment)
         .map_err(|error| say(&error))?
         .with_intra_threads(running.threads.max(1))

@@ -42,7 +42,7 @@ pub struct Model {
     /// What both towers' matrix products multiplied when they were tried: `int8`, `fp16`, `fp32`,
     /// or the two of them as `int8 and fp32`.
     pub arithmetic: String,
-    /// Why [`Provider::Auto`] did not take CUDA.
+    /// Why [`Provider::Auto`] did not take CUDA, though this ONNX Runtime is built with it.
     pub not_cuda: Option<String>,
     /// Dimension of the embeddings.
     pub dim: usize,
@@ -72,14 +72,17 @@ impl Model {
         if provider == Provider::Cpu {
             return attempt(bundle, options, false);
         }
-        let reason = match library::has_cuda() {
-            Ok(()) => match attempt(bundle, options, true) {
-                Ok(model) if model.provider == "CUDA" => return Ok(model),
-                Ok(model) => format!("its matrix products ran on {}", model.provider),
-                Err(error @ RuntimeError::Precision { .. }) => return Err(error),
-                Err(error) => error.to_string(),
-            },
-            Err(reason) => reason,
+        if let Err(reason) = library::has_cuda() {
+            if provider == Provider::Cuda {
+                return Err(RuntimeError::Provider { reason });
+            }
+            return attempt(bundle, options, false);
+        }
+        let reason = match attempt(bundle, options, true) {
+            Ok(model) if model.provider == "CUDA" => return Ok(model),
+            Ok(model) => format!("its matrix products ran on {}", model.provider),
+            Err(error @ RuntimeError::Precision { .. }) => return Err(error),
+            Err(error) => error.to_string(),
         };
         if provider == Provider::Cuda {
             return Err(RuntimeError::Provider { reason });

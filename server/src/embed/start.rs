@@ -106,7 +106,7 @@ fn open(options: &EmbedOptions) -> Result<(ModelBundle, Model), EmbedError> {
     let wanted = ModelOptions { threads: options.threads, precision: options.precision.clone() };
     let mut model = Model::open_on(&bundle, &wanted, options.provider).map_err(run)?;
     if let Some(reason) = &model.not_cuda {
-        tracing::info!(reason, "the model runs on the CPU");
+        tracing::warn!(reason, "the model runs on the CPU and not on CUDA");
     }
     match runtime::self_check(&mut model, &bundle).map_err(run)? {
         Some(SelfCheck { compared, lowest_cosine }) => {
