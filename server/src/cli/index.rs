@@ -9,7 +9,7 @@ use super::progress::{Show, duration};
 use super::signals::Signals;
 use super::{Outcome, collection, output};
 use crate::catalog::Writer;
-use crate::ingest::{Ingest, Job, Model, ModelChange, Report};
+use crate::ingest::{Ingest, IngestError, Job, Model, ModelChange, Report};
 use crate::settings::{DataSettings, ModelSettings, PictureSettings, QueueSettings};
 
 /// Failures that are shown one by one; `--json` has them all.
@@ -47,6 +47,10 @@ pub(super) struct IndexArgs {
 }
 
 pub(super) fn run(args: &IndexArgs) -> Result<Outcome> {
+    // The paths before anything is made: a mistyped one leaves nothing behind.
+    for path in &args.paths {
+        path.canonicalize().map_err(|source| IngestError::Root { path: path.clone(), source })?;
+    }
     let tokio = collection::tokio()?;
     tokio.block_on(async { Signals::survive_size_limit() })?;
     // The lock before the model: a second writer hears of the first at once.

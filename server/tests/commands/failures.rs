@@ -14,6 +14,16 @@ fn searching_before_indexing_names_the_way_out() {
 }
 
 #[test]
+fn indexing_a_mistyped_path_leaves_nothing_behind() {
+    let temp = photographs();
+    let (good, typo) = (temp.path().join("pictures"), temp.path().join("pitcures"));
+    let said =
+        refused(&run(temp.path(), &["index", good.to_str().unwrap(), typo.to_str().unwrap()]));
+    assert!(said.contains("pitcures") && said.contains("nothing was changed"), "{said}");
+    assert!(!temp.path().join("data").exists(), "a data folder was made for nothing");
+}
+
+#[test]
 fn a_search_for_nothing_says_what_to_give() {
     let temp = tempfile::tempdir().unwrap();
     assert!(refused(&run(temp.path(), &["search"])).contains("--image"));
