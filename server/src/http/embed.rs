@@ -13,7 +13,7 @@ use crate::embed::ModelFacts;
 use crate::search::check_text;
 
 /// Most texts of one request.
-const MAX_TEXTS: usize = 64;
+pub(super) const MAX_TEXTS: usize = 64;
 
 /// Texts to embed.
 #[derive(Deserialize)]

@@ -4,12 +4,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::drain::Rest;
+use super::metrics::Answered;
 use super::{App, Problem};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -29,12 +30,21 @@ const HEADERS: [(HeaderName, HeaderValue); 4] = [
 pub(super) async fn finish(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let id = app.next_request_id();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let _open = app.metrics.open();
     let start = Instant::now();
     let limit = Duration::from_secs(app.limits.timeout_s);
     let (request, rest) = Rest::of(request);
     let answer = tokio::time::timeout(limit, next.run(request)).await;
     let late = |_| Problem::timeout(app.limits.timeout_s).into_response();
     let mut response = in_form(answer.unwrap_or_else(late), &id);
+    app.metrics.count(&Answered {
+        route: route.as_ref().map(MatchedPath::as_str),
+        method: &method,
+        status: response.status(),
+        problem: response.extensions().get::<Problem>().map(Problem::kind),
+        took: start.elapsed(),
+    });
     if response.status().is_client_error() || response.status().is_server_error() {
         rest.drain().await;
     }

@@ -11,6 +11,8 @@ mod files;
 mod guard;
 mod health;
 mod listen;
+mod metrics;
+mod openapi;
 mod pages;
 mod pictures;
 mod problem;
@@ -41,6 +43,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/pictures/{id}", picture)
         .route("/v1/pictures/{id}/file", get(files::file))
         .route("/v1/pictures/{id}/thumbnail", get(files::thumbnail))
+        .route("/v1/openapi.json", get(openapi::document))
+        .route("/metrics", get(metrics::metrics))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .merge(pages::routes())

@@ -93,10 +93,33 @@ const NO_ROOM: Kind =
     ("no-room", "The disk of the server is full", StatusCode::INSUFFICIENT_STORAGE);
 const INTERNAL: Kind = ("internal", "The server failed", StatusCode::INTERNAL_SERVER_ERROR);
 
+/// The names of all kinds.
+pub(super) const KINDS: [&str; 16] = [
+    INVALID.0,
+    NOT_JSON.0,
+    MEDIA_TYPE.0,
+    TOO_LARGE.0,
+    PICTURE.0,
+    NO_PICTURE.0,
+    NO_FILE.0,
+    NO_ROUTE.0,
+    METHOD.0,
+    RANGE.0,
+    FOREIGN.0,
+    OVERLOADED.0,
+    TIMEOUT.0,
+    NOT_READY.0,
+    NO_ROOM.0,
+    INTERNAL.0,
+];
+
+/// What stands before the name of a kind on the wire.
+const PREFIX: &str = "urn:clipsight:problem:";
+
 impl Problem {
     fn new((name, title, status): Kind, detail: impl Into<String>) -> Self {
         Self(Box::new(Wire {
-            kind: format!("urn:clipsight:problem:{name}"),
+            kind: format!("{PREFIX}{name}"),
             title,
             status: status.as_u16(),
             detail: detail.into(),
@@ -225,6 +248,11 @@ impl Problem {
             }
             None => Self::new(INTERNAL, "the server's log says why, under the id of this request"),
         }
+    }
+
+    /// The name of its kind, one of [`KINDS`].
+    pub(super) fn kind(&self) -> &str {
+        self.0.kind.strip_prefix(PREFIX).unwrap_or_default()
     }
 
     /// The same with the id of its request.

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Semaphore;
 
+use super::metrics::Metrics;
 use crate::catalog::DataFolder;
 use crate::ingest::Ingest;
 use crate::search::Collection;
@@ -37,6 +38,7 @@ pub struct App {
     pub(super) uploads: Semaphore,
     pub(super) thumbnails_waiting: Semaphore,
     pub(super) thumbnails_running: Semaphore,
+    pub(super) metrics: Metrics,
     started: String,
     requests: AtomicU64,
 }
@@ -54,6 +56,7 @@ impl App {
             thumbnails_waiting: Semaphore::new(threads * WAITING_PER_THREAD),
             thumbnails_running: Semaphore::new(threads),
             limits,
+            metrics: Metrics::default(),
             started: format!("{:x}", jiff::Timestamp::now().as_millisecond()),
             requests: AtomicU64::new(0),
         }

@@ -2,19 +2,22 @@
 //! the demo.
 
 mod browsing;
+mod contract;
 mod guarding;
 mod large;
 mod lifecycle;
 mod pictures;
 mod problems;
 mod searching;
+mod watching;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use reqwest::{Client, Response, StatusCode};
+use contract::Client;
+use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 
 /// Photographs of the demo that are told apart easily.
@@ -62,6 +65,20 @@ pub(crate) fn photographs() -> tempfile::TempDir {
     temp
 }
 
+/// The photographs, indexed into `data` beside them.
+fn indexed() -> tempfile::TempDir {
+    let temp = photographs();
+    let indexed = program()
+        .arg("index")
+        .arg(temp.path().join("pictures"))
+        .arg("--data")
+        .arg(temp.path().join("data"))
+        .output()
+        .unwrap();
+    assert!(indexed.status.success(), "{}", String::from_utf8_lossy(&indexed.stderr));
+    temp
+}
+
 /// A server of its own for each test; ends with it.
 struct Server {
     child: Child,
@@ -80,16 +97,7 @@ impl Server {
 
     /// Serves the photographs.
     fn with_pictures() -> Self {
-        let temp = photographs();
-        let indexed = program()
-            .arg("index")
-            .arg(temp.path().join("pictures"))
-            .arg("--data")
-            .arg(temp.path().join("data"))
-            .output()
-            .unwrap();
-        assert!(indexed.status.success(), "{}", String::from_utf8_lossy(&indexed.stderr));
-        Self::over(temp, &[])
+        Self::over(indexed(), &[])
     }
 
     /// Serves the data folder in `temp` with further flags.
@@ -109,7 +117,8 @@ impl Server {
                 break rest.split_whitespace().next().unwrap().to_owned();
             }
         };
-        let client = Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
+        let client = Client(client);
         Self { child, stdout, url, client, temp }
     }
 
