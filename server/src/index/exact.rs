@@ -1,6 +1,7 @@
 //! The exact scan: every row against the query. Always right, and at once; its cost is reading memory.
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use clip::Embedding;
 
@@ -42,6 +43,18 @@ impl ExactIndex {
             arranged.put(*key, self.row_of(*key).map_or(&zeros[..], |at| self.row(at)));
         }
         arranged
+    }
+
+    /// The keys, without those whose vector stands under an earlier one too. Compared by hash: a
+    /// collision leaves out one key more, once in a great many collections.
+    pub(super) fn distinct(&self) -> Vec<Key> {
+        let mut seen = HashSet::new();
+        let mut is_new = |at: usize| {
+            let mut hasher = DefaultHasher::new();
+            self.row(at).iter().for_each(|value| value.to_bits().hash(&mut hasher));
+            seen.insert(hasher.finish())
+        };
+        (0..self.keys.len()).filter(|&at| is_new(at)).map(|at| self.keys[at]).collect()
     }
 
     /// The keys, row by row.

@@ -69,9 +69,10 @@ pub(super) enum BuildError {
 }
 
 impl Graph {
-    /// Links every row to its neighbors; takes minutes for some hundred thousand.
-    pub(super) fn build(rows: ExactIndex, threads: usize) -> Result<Self, BuildError> {
-        let rows = Arc::new(rows);
+    /// Links vectors to their neighbors; takes minutes for some hundred thousand. Of equal ones only the
+    /// first is linked, since the library loses sight of the others.
+    pub(super) fn build(vectors: &ExactIndex, threads: usize) -> Result<Self, BuildError> {
+        let rows = Arc::new(vectors.arranged(&vectors.distinct()));
         let count = rows.keys().len();
         if Node::try_from(count).is_err() || count >= QUERY as usize {
             return Err(BuildError::TooMany);
@@ -80,9 +81,9 @@ impl Graph {
         let pool =
             rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build()?;
         let build = || {
-            let mut links = Hnsw::new(NEIGHBORS, count, LAYERS, CANDIDATES, rows_of(&rows));
-            // Vectors that are alike by the dozen would otherwise hold on to one another only.
-            links.set_keeping_pruned(true);
+            // Pruned candidates are not kept to fill up the neighbors: a burst of like pictures would
+            // hold on to itself alone, and the graph fall into islands.
+            let links = Hnsw::new(NEIGHBORS, count, LAYERS, CANDIDATES, rows_of(&rows));
             let insert = |at: usize| links.insert_slice((&[at as Node], at));
             let first = FIRST.min(count);
             (0..first).for_each(insert);

@@ -30,6 +30,8 @@ pub struct HnswIndex {
     dead: HashSet<Key>,
     /// What is not in the graph.
     fresh: ExactIndex,
+    /// How many of `fresh` a graph leaves out, since their equals stand in it.
+    twins: usize,
     /// Keys that have changed since a copy was taken for the next graph.
     touched: Option<HashSet<Key>>,
 }
@@ -41,6 +43,7 @@ pub(super) struct Next {
     dead: HashSet<Key>,
     /// Vectors of the copy that the graph lacks.
     fresh: ExactIndex,
+    twins: usize,
 }
 
 impl Next {
@@ -51,21 +54,26 @@ impl Next {
         let lacks = |key: &&Key| graph.rows.row_of(**key).is_none();
         let new: Vec<Key> = copy.keys().iter().filter(lacks).copied().collect();
         let fresh = copy.arranged(&new);
-        Self { graph, dead, fresh }
+        let twins = copy.keys().len() - copy.distinct().len();
+        Self { graph, dead, fresh, twins }
     }
 }
 
 impl HnswIndex {
     /// Takes over vectors. They are scanned below `exact_below`, and until a graph is given.
     pub fn new(vectors: ExactIndex, exact_below: usize) -> Self {
-        Self { exact_below, graph: None, dead: HashSet::new(), fresh: vectors, touched: None }
+        let (graph, dead, touched) = (None, HashSet::new(), None);
+        Self { exact_below, graph, dead, fresh: vectors, twins: 0, touched }
     }
 
     /// Whether it is time for a graph, and none is being made.
     pub(super) fn wants_graph(&self) -> bool {
         let due = match &self.graph {
             None => !self.is_empty(),
-            Some(graph) => self.fresh.len() + self.dead.len() > graph.rows.len() / CHANGED_PART,
+            Some(graph) => {
+                let new = self.fresh.len().saturating_sub(self.twins);
+                new + self.dead.len() > graph.rows.len() / CHANGED_PART
+            }
         };
         due && self.touched.is_none() && self.len() >= self.exact_below
     }
@@ -104,7 +112,7 @@ impl HnswIndex {
                 next.fresh.put(key, row);
             }
         }
-        self.dead = next.dead;
+        (self.dead, self.twins) = (next.dead, next.twins);
         let fresh = std::mem::replace(&mut self.fresh, next.fresh);
         (self.graph.replace(next.graph), fresh)
     }
@@ -235,7 +243,7 @@ mod tests {
         fn build(&mut self) {
             let copy = self.copy();
             self.expect_graph();
-            let graph = Graph::build(copy.clone(), 2).unwrap();
+            let graph = Graph::build(&copy, 2).unwrap();
             self.adopt(Next::new(graph, &copy));
         }
     }
@@ -341,6 +349,26 @@ mod tests {
     }
 
     #[test]
+    fn bursts_of_like_pictures_do_not_cut_the_graph_into_islands() {
+        let mut index = HnswIndex::new(ExactIndex::new(24), 0);
+        for key in 0..4500 {
+            let (scene, shot) = (vector(24, key % 150), vector(24, 20_000 + key));
+            let one = Embedding::weighted_sum(&[(0.9, &scene), (0.43, &shot)]).unwrap();
+            index.insert(key, &one).unwrap();
+        }
+        index.build();
+        let mut shared = 0;
+        for seed in 10_000..10_050 {
+            let query = vector(24, seed);
+            let led = index.search(&query, 10, None).unwrap();
+            assert_eq!(led.path_taken, PathTaken::Hnsw);
+            let scanned = index.by_scan(&index.fresh.padded(&query).unwrap(), 10, None);
+            shared += led.hits.iter().filter(|hit| scanned.contains(hit)).count();
+        }
+        assert!(shared >= 495, "{shared} of 500");
+    }
+
+    #[test]
     fn changes_beside_a_build_are_all_kept() {
         let mut index = filled(1500);
         assert!(index.wants_graph());
@@ -352,7 +380,7 @@ mod tests {
         index.insert(5000, &vector(24, 5000)).unwrap();
         index.remove(9);
         index.insert(9, &vector(24, 9)).unwrap();
-        let graph = Graph::build(copy.clone(), 2).unwrap();
+        let graph = Graph::build(&copy, 2).unwrap();
         index.adopt(Next::new(graph, &copy));
         assert_eq!(index.len(), 1500);
         let first = |seed| keys(&index.search(&vector(24, seed), 1, None).unwrap())[0];
@@ -401,6 +429,7 @@ mod tests {
         let found = index.search(&vector(24, 0), 501, None).unwrap();
         assert_eq!(found.hits.len(), 501);
         assert!(found.hits.iter().all(|hit| hit.score > 0.999), "{:?}", found.hits.last());
+        assert!(!index.wants_graph(), "equal vectors would be linked again and again");
     }
 
     #[test]

@@ -167,7 +167,7 @@ impl Shared {
     fn make_graph(&self, growth: &Growth, read_snapshot: bool) {
         let copy = self.read().copy();
         let loaded = if read_snapshot { from_snapshot(growth, &copy) } else { None };
-        let Some(graph) = loaded.or_else(|| build(growth, copy.clone())) else {
+        let Some(graph) = loaded.or_else(|| build(growth, &copy)) else {
             self.grower().failed = true;
             self.write().give_up_graph();
             return;
@@ -191,7 +191,7 @@ fn from_snapshot(growth: &Growth, copy: &ExactIndex) -> Option<Graph> {
 }
 
 /// A new graph, kept on disk for the next start.
-fn build(growth: &Growth, copy: ExactIndex) -> Option<Graph> {
+fn build(growth: &Growth, copy: &ExactIndex) -> Option<Graph> {
     let (started, vectors) = (Instant::now(), copy.len());
     let graph = match Graph::build(copy, growth.threads) {
         Ok(graph) => graph,

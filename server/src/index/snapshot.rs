@@ -199,7 +199,7 @@ mod tests {
     fn saved() -> (tempfile::TempDir, ExactIndex, Graph) {
         let folder = tempfile::tempdir().unwrap();
         let copy = vectors(0..600);
-        let graph = Graph::build(copy.clone(), 2).unwrap();
+        let graph = Graph::build(&copy, 2).unwrap();
         save(&graph, folder.path(), "model").unwrap();
         (folder, copy, graph)
     }
@@ -236,7 +236,7 @@ mod tests {
         let (folder, _, _) = saved();
         fs::create_dir(folder.path().join(".unfinished-killed")).unwrap();
         let copy = vectors(0..300);
-        save(&Graph::build(copy.clone(), 1).unwrap(), folder.path(), "model").unwrap();
+        save(&Graph::build(&copy, 1).unwrap(), folder.path(), "model").unwrap();
         let loaded = load(folder.path(), "model", &copy).unwrap().unwrap();
         assert_eq!(loaded.rows.len(), 300);
         let names: Vec<_> =
