@@ -8,7 +8,7 @@ use super::*;
 async fn ask(server: &Server, headers: &[(&str, &str)]) -> Response {
     let mut request = server.client.post(format!("{}/v1/search", server.url));
     for (name, value) in headers {
-        request = request.header(*name, *value);
+        request = request.header(name, value);
     }
     request.json(&json!({"terms": [{"text": "a dog"}]})).send().await.unwrap()
 }
