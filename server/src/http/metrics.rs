@@ -174,7 +174,7 @@ pub(super) async fn metrics(
         ("model", &facts.id.0),
         ("name", &facts.name),
         ("precision", &facts.precision),
-        ("provider", &facts.provider),
+        ("provider", facts.provider),
     ];
     page.line("clipsight_info", &labels, 1.0);
     let pictures = app.collection.index.len() as f64;
