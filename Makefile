@@ -25,12 +25,12 @@ run: server ## index the demo (or PICTURES=DIR) and serve it on http://127.0.0.1
 
 build: server trainer ## build both programs into target/release
 
-server: onnxruntime
+server: onnxruntime ## build target/release/clipsight
 	$(call need,cargo,curl https://sh.rustup.rs -sSf | sh)
 	$(call need,cc,apt-get install gcc)
 	cargo build --release -p clipsight
 
-trainer: libtorch onnxruntime
+trainer: libtorch onnxruntime ## build target/release/clipsight-trainer
 	$(call need,cargo,curl https://sh.rustup.rs -sSf | sh)
 	$(call need,c++,apt-get install g++)
 	cargo build --release -p clipsight-trainer
@@ -51,7 +51,7 @@ test: onnxruntime libtorch towers ## run every test
 	$(call need,cargo,curl https://sh.rustup.rs -sSf | sh)
 	cargo test --workspace --lib --bins --tests
 
-check: onnxruntime ## the loop of an edit: type check and the fast tests of clip, runtime and server
+check: onnxruntime ## the loop of an edit: type check, fast tests of clip, runtime and server
 	cargo check --all-targets
 	cargo test --lib --bins
 
