@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -16,6 +16,8 @@ const LIMIT: usize = 10;
 struct Server {
     process: Child,
     address: String,
+    /// Held open: a server whose output nobody reads any more ends.
+    _output: BufReader<ChildStdout>,
 }
 
 /// Indexes the pictures of a WebDataset shard, asks for each of its captions by `POST /v1/search`
@@ -95,13 +97,14 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot run {BINARY}; run `make build` first"))?;
-        let lines = BufReader::new(process.stdout.take().context("the server has no output")?);
-        for line in lines.lines() {
-            let line = line?;
+        let mut output = BufReader::new(process.stdout.take().context("the server has no output")?);
+        let mut line = String::new();
+        while output.read_line(&mut line)? > 0 {
             if let Some(at) = line.find("http://") {
                 let address = line[at..].split_whitespace().next().unwrap_or("").to_owned();
-                return Ok(Self { process, address });
+                return Ok(Self { process, address, _output: output });
             }
+            line.clear();
         }
         bail!("the server ended before it said its address")
     }
