@@ -1,0 +1,112 @@
+//! `[train]` and `[eval]`: the loop, and what is measured in it.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{RecipeError, finite, one, wrong};
+
+/// `[train]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainSection {
+    /// The loss.
+    #[serde(default)]
+    pub objective: Objective,
+    /// Pairs in a step; also the number of negatives plus one.
+    pub batch_size: usize,
+    /// Passes over the data, as mixed by weight.
+    pub epochs: u64,
+    /// Steps over which the learning rates rise from zero.
+    #[serde(default)]
+    pub warmup_steps: u64,
+    /// Decoupled weight decay of matrices; biases and `logit_scale` have none.
+    #[serde(default)]
+    pub weight_decay: f64,
+    /// Decides the start, the order and the captions drawn.
+    #[serde(default)]
+    pub seed: u64,
+    /// Arithmetic of the towers.
+    #[serde(default)]
+    pub precision: Precision,
+    /// Gradients whose common norm is above this are scaled down to it; 0 for never.
+    #[serde(default = "one")]
+    pub grad_clip: f64,
+    /// Start of `logit_scale`, as a log.
+    #[serde(default = "logit_scale_init")]
+    pub logit_scale_init: f64,
+}
+
+/// The losses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Objective {
+    /// Symmetric cross-entropy over the batch's similarities.
+    #[default]
+    InfoNce,
+}
+
+/// Arithmetic of the towers while training.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32-bit floats throughout.
+    #[default]
+    F32,
+}
+
+/// `[eval]`: held-out sets measured while training; none of it steers the training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvalSection {
+    /// A set with captions, for recall both ways.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub captions: Option<PathBuf>,
+    /// A labelled set, for zero-shot accuracy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<PathBuf>,
+    /// Epochs between measurements; the last epoch is always measured.
+    #[serde(default = "one_epoch")]
+    pub every_epochs: u64,
+}
+
+impl Default for EvalSection {
+    fn default() -> Self {
+        Self { captions: None, labels: None, every_epochs: one_epoch() }
+    }
+}
+
+fn one_epoch() -> u64 {
+    1
+}
+
+/// The value of CLIP itself.
+fn logit_scale_init() -> f64 {
+    f64::from(clip::config::LOGIT_SCALE_INIT)
+}
+
+impl TrainSection {
+    pub(super) fn validate(&self) -> Result<(), RecipeError> {
+        finite("train.weight_decay", self.weight_decay)?;
+        finite("train.grad_clip", self.grad_clip)?;
+        if self.batch_size < 2 {
+            return wrong("train.batch_size", "must be at least 2: a pair alone has no negatives");
+        }
+        if self.epochs == 0 {
+            return wrong("train.epochs", "is 0, but nothing is learned in no epoch");
+        }
+        if !(0.0..=f64::from(clip::config::LOGIT_SCALE_MAX)).contains(&self.logit_scale_init) {
+            return wrong("train.logit_scale_init", "is a log and must lie between 0 and ln 100");
+        }
+        Ok(())
+    }
+}
+
+impl EvalSection {
+    pub(super) fn validate(&self) -> Result<(), RecipeError> {
+        if self.every_epochs == 0 {
+            return wrong("eval.every_epochs", "must be at least 1");
+        }
+        Ok(())
+    }
+}
