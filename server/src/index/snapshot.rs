@@ -14,8 +14,9 @@ use super::exact::ExactIndex;
 use super::graph::{Graph, Links, Node, Rows, rows_of};
 use super::{Key, VectorIndex};
 
-/// Raised when the files change their meaning.
-const FORMAT: u32 = 1;
+/// Raised when the files change their meaning, and when graphs of before are not to be kept: those
+/// of format 1 could fall apart into islands that no search crossed.
+const FORMAT: u32 = 2;
 /// The folder of the snapshot in the index folder.
 const NAME: &str = "hnsw";
 /// What unfinished and replaced snapshots are called until they are gone.
@@ -253,6 +254,17 @@ mod tests {
         assert!(matches!(other, SnapshotError::Other { .. }), "{other}");
         let wider = load(folder.path(), "model", &ExactIndex::new(8)).err().unwrap();
         assert!(matches!(wider, SnapshotError::Other { .. }), "{wider}");
+    }
+
+    #[test]
+    fn snapshot_of_an_older_format_is_not_taken() {
+        let (folder, copy, _) = saved();
+        let path = folder.path().join(NAME).join(MANIFEST);
+        let mut manifest: Manifest = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        manifest.format -= 1;
+        fs::write(&path, serde_json::to_vec(&manifest).unwrap()).unwrap();
+        let older = load(folder.path(), "model", &copy).err().unwrap();
+        assert!(matches!(older, SnapshotError::Other { .. }), "{older}");
     }
 
     #[test]
