@@ -9,7 +9,7 @@ use lru::LruCache;
 use tokio::sync::Semaphore;
 
 use super::lane::Lane;
-use super::{EmbedError, ModelFacts};
+use super::{EmbedError, ModelFacts, TowerLoad};
 
 /// Texts longer than this are not cached: nobody repeats them, and the keys stay small.
 const LONGEST_CACHED_BYTES: usize = 512;
@@ -68,6 +68,12 @@ impl Embedder {
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.inner.images.is_alive() && self.inner.texts.is_alive()
+    }
+
+    /// How busy each tower is, under its name.
+    #[must_use]
+    pub fn load(&self) -> [(&'static str, TowerLoad); 2] {
+        [("image", self.inner.images.load()), ("text", self.inner.texts.load())]
     }
 
     /// Embeds one text, from the cache if it was asked for before.

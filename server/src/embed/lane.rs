@@ -5,6 +5,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::load::{BatchSizes, TowerLoad};
 use super::{EmbedError, TowerError};
 
 /// A bounded queue in front of one worker thread.
@@ -16,6 +17,7 @@ pub(super) struct Lane<I, O> {
     queue: Option<mpsc::Sender<Job<I, O>>>,
     worker: Option<JoinHandle<()>>,
     batch: usize,
+    sizes: Arc<BatchSizes>,
 }
 
 /// Inputs of one caller, and where the outputs go.
@@ -43,11 +45,24 @@ impl<I: Send + 'static, O: Send + 'static> Lane<I, O> {
         F: FnMut(&[I]) -> Result<Vec<O>, TowerError> + Send + 'static,
     {
         let (sender, receiver) = mpsc::channel(size.queue);
+        let sizes = Arc::new(BatchSizes::default());
+        let run = counted(run, Arc::clone(&sizes));
         let worker = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || work(receiver, size.batch, run))
             .map_err(EmbedError::Thread)?;
-        Ok(Self { queue: Some(sender), worker: Some(worker), batch: size.batch })
+        Ok(Self { queue: Some(sender), worker: Some(worker), batch: size.batch, sizes })
+    }
+
+    /// How busy it is.
+    pub(super) fn load(&self) -> TowerLoad {
+        let places = |queue: &mpsc::Sender<_>| (queue.max_capacity(), queue.capacity());
+        let (most, free) = self.queue.as_ref().map_or((0, 0), places);
+        TowerLoad {
+            waiting: most.saturating_sub(free),
+            most_waiting: most,
+            batches: self.sizes.read(),
+        }
     }
 
     /// A place in the queue, or at once [`EmbedError::Overloaded`] when it is full.
@@ -115,6 +130,17 @@ impl<I, O> Drop for Lane<I, O> {
         if let Some(Err(_)) = self.worker.take().map(JoinHandle::join) {
             tracing::error!("a thread of the model ended by a panic");
         }
+    }
+}
+
+/// `run`, with the size of each batch noted.
+fn counted<I, O>(
+    mut run: impl FnMut(&[I]) -> Result<Vec<O>, TowerError>,
+    sizes: Arc<BatchSizes>,
+) -> impl FnMut(&[I]) -> Result<Vec<O>, TowerError> {
+    move |inputs| {
+        sizes.note(inputs.len());
+        run(inputs)
     }
 }
 
@@ -193,6 +219,7 @@ fn chunks<I>(inputs: Vec<I>, size: usize) -> impl Iterator<Item = Vec<I>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::load::Batches;
     use super::*;
     use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -237,7 +264,9 @@ mod tests {
         let (lane, _open, _sizes) = gated();
         let places: Vec<_> = (0..SIZE.queue).map(|_| lane.reserve().unwrap()).collect();
         assert!(matches!(lane.reserve(), Err(EmbedError::Overloaded)));
+        assert_eq!((lane.load().waiting, lane.load().most_waiting), (SIZE.queue, SIZE.queue));
         drop(places);
+        assert_eq!(lane.load().waiting, 0);
         assert!(lane.reserve().is_ok());
     }
 
@@ -247,6 +276,8 @@ mod tests {
         (0..3).for_each(|_| open.send(()).unwrap());
         let outputs = lane.run_blocking((0..10).collect()).unwrap();
         assert_eq!(outputs, (0..10).map(|n| n * 2).collect::<Vec<u32>>());
+        let Batches { within, count, sum } = lane.load().batches;
+        assert_eq!((&within[..4], count, sum), (&[0, 1, 2, 0][..], 3, 10));
         drop(lane);
         assert_eq!(sizes.iter().collect::<Vec<_>>(), [4, 4, 2]);
     }

@@ -6,12 +6,14 @@
 
 mod embedder;
 mod lane;
+mod load;
 mod start;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use embedder::{Embedder, TextEmbedding};
+pub use load::{BATCH_BOUNDS, Batches, TowerLoad};
 pub use start::{EmbedOptions, ModelFacts};
 
 /// Why something was not embedded, or why there is nothing to embed with.

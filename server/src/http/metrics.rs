@@ -11,6 +11,7 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
 use super::App;
 use super::problem::KINDS;
+use crate::embed::{BATCH_BOUNDS, TowerLoad};
 
 /// Upper bounds of the buckets of `clipsight_request_seconds`, in seconds.
 const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
@@ -143,16 +144,48 @@ impl Page {
         let name = "clipsight_request_seconds";
         self.head(name, "histogram", "Time from the head of a request to the head of its answer.");
         for (route, times) in &counted.times {
-            let mut sum = 0;
-            for (bound, within) in BOUNDS.iter().zip(times.within) {
-                sum += within;
-                let labels = [("route", &**route), ("le", &bound.to_string())];
-                self.line(&format!("{name}_bucket"), &labels, sum as f64);
-            }
-            let labels = [("route", &**route), ("le", "+Inf")];
-            self.line(&format!("{name}_bucket"), &labels, times.count as f64);
-            self.line(&format!("{name}_sum"), &labels[..1], times.sum_s);
-            self.line(&format!("{name}_count"), &labels[..1], times.count as f64);
+            let buckets = BOUNDS.map(|bound| bound.to_string()).into_iter().zip(times.within);
+            self.histogram(name, ("route", route), buckets, (times.count, times.sum_s));
+        }
+    }
+
+    /// The lines of one histogram, from buckets that hold what the ones before do not.
+    fn histogram(
+        &mut self,
+        name: &str,
+        label: (&str, &str),
+        buckets: impl Iterator<Item = (String, u64)>,
+        (count, sum): (u64, f64),
+    ) {
+        let bucket = format!("{name}_bucket");
+        let mut within = 0;
+        for (bound, more) in buckets {
+            within += more;
+            self.line(&bucket, &[label, ("le", &bound)], within as f64);
+        }
+        self.line(&bucket, &[label, ("le", "+Inf")], count as f64);
+        self.line(&format!("{name}_sum"), &[label], sum);
+        self.line(&format!("{name}_count"), &[label], count as f64);
+    }
+
+    /// What waits for the model and in how large batches it runs.
+    fn towers(&mut self, towers: &[(&str, TowerLoad)]) {
+        let name = "clipsight_queue_depth";
+        self.head(name, "gauge", "Requests that hold a place in a tower's queue.");
+        for (tower, load) in towers {
+            self.line(name, &[("tower", tower)], load.waiting as f64);
+        }
+        let name = "clipsight_queue_places";
+        self.head(name, "gauge", "Places in a tower's queue; with none free a request is refused.");
+        for (tower, load) in towers {
+            self.line(name, &[("tower", tower)], load.most_waiting as f64);
+        }
+        let name = "clipsight_batch_size";
+        self.head(name, "histogram", "Inputs in a run of a tower.");
+        for (tower, TowerLoad { batches, .. }) in towers {
+            let buckets = BATCH_BOUNDS.map(|bound| bound.to_string()).into_iter();
+            let buckets = buckets.zip(batches.within);
+            self.histogram(name, ("tower", tower), buckets, (batches.count, batches.sum as f64));
         }
     }
 }
@@ -183,6 +216,7 @@ pub(super) async fn metrics(
     page.gauge("clipsight_requests_open", "Requests that are being answered, this one too.", open);
     let uploads = app.limits.uploads.saturating_sub(app.uploads.available_permits()) as f64;
     page.gauge("clipsight_uploads_open", "Forms with pictures that are in memory.", uploads);
+    page.towers(&app.collection.embedder.load());
     page.counted(&app.metrics.counted());
     let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     ([(header::CONTENT_TYPE, content_type)], page.0)

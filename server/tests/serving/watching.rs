@@ -43,6 +43,32 @@ async fn metrics_count_what_was_asked_and_what_is_held() {
 }
 
 #[tokio::test]
+async fn requests_that_come_together_are_embedded_together() {
+    let server = Server::with_pictures();
+    let mut metrics = String::new();
+    let line = |name: &str| format!("clipsight_batch_size_{name}{{tower=\"text\"}}");
+    let of = |metrics: &str, name: &str| value(metrics, &line(name)).unwrap();
+    // While the first of sixteen is with the model, others come to wait.
+    for round in 1..=50 {
+        let texts = (0..16).map(|i| format!("a cat number {i} of the {round}"));
+        let queries: Vec<_> = texts.map(|text| json!({"terms": [{"text": text}]})).collect();
+        let answers = all(queries.iter().map(|query| server.post("/v1/search", query))).await;
+        assert!(answers.iter().all(|answer| answer.status() == 200));
+        metrics = server.get("/metrics").await.text().await.unwrap();
+        assert_eq!(of(&metrics, "sum"), f64::from(16 * round), "{metrics}");
+        if of(&metrics, "count") < of(&metrics, "sum") {
+            break;
+        }
+    }
+    assert!(of(&metrics, "count") < of(&metrics, "sum"), "{metrics}");
+    for tower in ["image", "text"] {
+        let named = |name| format!("clipsight_queue_{name}{{tower=\"{tower}\"}}");
+        assert_eq!(value(&metrics, &named("depth")), Some(0.0), "{metrics}");
+        assert!(value(&metrics, &named("places")) > Some(0.0), "{metrics}");
+    }
+}
+
+#[tokio::test]
 async fn the_document_is_served_and_names_every_route() {
     let server = Server::empty();
     let document = answer(server.get("/v1/openapi.json").await, StatusCode::OK).await;
