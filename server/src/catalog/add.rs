@@ -54,7 +54,8 @@ pub struct Added {
 const DOING: &str = "store pictures";
 
 impl Writer {
-    /// Stores pictures with their embeddings by `model`, all or none; one answer each, in their order.
+    /// Stores pictures with their embeddings by `model`, made in its `precision`, all or none; one
+    /// answer each, in their order. What was made in another precision is replaced.
     /// `model` must have been made known with [`Writer::use_model`] or [`Writer::add_model`].
     ///
     /// # Errors
@@ -62,6 +63,7 @@ impl Writer {
     pub async fn add(
         &self,
         model: &ModelId,
+        precision: &str,
         pictures: &[NewPicture],
     ) -> Result<Vec<Added>, CatalogError> {
         let mut tx = self.begin(DOING).await?;
@@ -72,7 +74,9 @@ impl Writer {
             .map_err(|e| self.sql(DOING, e))?;
         let mut added = Vec::with_capacity(pictures.len());
         for picture in pictures {
-            let one = add_one(&mut tx, model, picture).await.map_err(|e| self.sql(DOING, e))?;
+            let one = add_one(&mut tx, (model, precision), picture)
+                .await
+                .map_err(|e| self.sql(DOING, e))?;
             added.push(one);
         }
         tx.commit().await.map_err(|e| self.sql(DOING, e))?;
@@ -104,7 +108,7 @@ impl Writer {
 
 async fn add_one(
     tx: &mut SqliteConnection,
-    model: i64,
+    (model, precision): (i64, &str),
     picture: &NewPicture,
 ) -> Result<Added, sqlx::Error> {
     let id = add_content(tx, picture).await?;
@@ -114,11 +118,14 @@ async fn add_one(
     }
     // A deleted picture stays without a vector until an upload has brought it back.
     let fresh = sqlx::query(
-        "insert into embeddings (model, picture, vector) \
-         select ?, id, ? from pictures where id = ? and hidden_at is null on conflict do nothing",
+        "insert into embeddings (model, picture, vector, precision) \
+         select ?, id, ?, ? from pictures where id = ? and hidden_at is null \
+         on conflict do update set vector = excluded.vector, precision = excluded.precision \
+         where embeddings.precision is not excluded.precision",
     )
     .bind(model)
     .bind(picture.embedding.to_le_bytes())
+    .bind(precision)
     .bind(id.0)
     .execute(&mut *tx)
     .await?

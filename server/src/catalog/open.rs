@@ -251,6 +251,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn catalog_of_the_first_version_is_brought_up_to_date_with_all_it_holds() {
+        let temp = tempfile::tempdir().unwrap();
+        let writer = writer(&temp).await;
+        let model = ModelId("m".to_owned());
+        writer.use_model(&model, 2048).await.unwrap();
+        writer.add(&model, "fp32", &[picture(1)]).await.unwrap();
+        for back in [
+            "alter table embeddings drop column precision",
+            "delete from _sqlx_migrations where version = 2",
+        ] {
+            sqlx::query(back).execute(&writer.pool).await.unwrap();
+        }
+        writer.close().await;
+        drop(writer);
+        let older = Reader::open(&DataFolder::new(temp.path())).await.unwrap_err();
+        assert!(matches!(older, CatalogError::Older { .. }), "{older}");
+        let writer = self::writer(&temp).await;
+        let counts = writer.reader.counts().await.unwrap();
+        assert_eq!((counts.pictures, counts.embedded), (1, 1));
+        // Nobody noted then in which precision it was made.
+        assert_eq!(writer.reader.not_embedded(&model, "fp32").await.unwrap().len(), 1);
+        writer.add(&model, "fp32", &[picture(1)]).await.unwrap();
+        assert_eq!(writer.reader.not_embedded(&model, "fp32").await.unwrap(), []);
+    }
+
+    #[tokio::test]
     async fn full_disk_is_named_and_what_was_stored_stays() {
         let temp = tempfile::tempdir().unwrap();
         let writer = writer(&temp).await;
@@ -259,7 +285,7 @@ mod tests {
         sqlx::query("pragma max_page_count = 120").execute(&writer.pool).await.unwrap();
         let mut stored = 0;
         let error = loop {
-            match writer.add(&model, &[picture(stored), picture(stored + 1)]).await {
+            match writer.add(&model, "fp32", &[picture(stored), picture(stored + 1)]).await {
                 Ok(_) => stored += 2,
                 Err(error) => break error,
             }
@@ -269,7 +295,7 @@ mod tests {
         let counts = writer.reader.counts().await.unwrap();
         assert_eq!((counts.pictures, counts.embedded), (stored, stored));
         sqlx::query("pragma max_page_count = 100000").execute(&writer.pool).await.unwrap();
-        writer.add(&model, &[picture(stored)]).await.unwrap();
+        writer.add(&model, "fp32", &[picture(stored)]).await.unwrap();
     }
 
     fn picture(n: u64) -> NewPicture {

@@ -157,17 +157,19 @@ impl Reader {
         Ok(row.map(|(id, hidden, embedded)| Known { id: PictureId(id), hidden, embedded }))
     }
 
-    /// Pictures that can be found and that `model` has not embedded yet.
+    /// Pictures that can be found and that `model` has not embedded in this precision yet.
     pub(crate) async fn not_embedded(
         &self,
         model: &ModelId,
+        precision: &str,
     ) -> Result<Vec<PictureId>, CatalogError> {
         let ids: Vec<i64> = sqlx::query_scalar(
             "select p.id from pictures p where p.hidden_at is null and not exists \
                 (select 1 from embeddings e join models m on m.id = e.model \
-                 where e.picture = p.id and m.model_id = ?) order by p.id",
+                 where e.picture = p.id and m.model_id = ? and e.precision = ?) order by p.id",
         )
         .bind(&model.0)
+        .bind(precision)
         .fetch_all(&self.pool)
         .await
         .map_err(|e| self.sql("look for pictures without an embedding", e))?;

@@ -31,6 +31,9 @@ pub(super) struct IndexArgs {
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Embed the whole collection anew with this model, which need not be the one that made it
+    ///
+    /// What this model has embedded in this precision already stays; another precision (--precision)
+    /// embeds all of it anew.
     #[arg(long)]
     reembed: bool,
     /// Print the report as JSON

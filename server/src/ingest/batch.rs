@@ -77,7 +77,7 @@ impl Ingest {
             return Ok(());
         }
         let _changing = self.change();
-        let added = self.wait(self.catalog.add(&self.model.id, pictures))?;
+        let added = self.wait(self.catalog.add(&self.model.id, &self.model.precision, pictures))?;
         let fresh = |status| status == Status::Indexed;
         let indexed = added.iter().filter(|one| fresh(one.status)).count() as u64;
         stored.indexed += indexed;

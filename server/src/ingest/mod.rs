@@ -60,7 +60,9 @@ impl EmbedImages for Embedder {
 pub enum ModelChange {
     /// An error, which names the way out.
     Refuse,
-    /// [`Ingest::index`] embeds every picture anew; the old vectors answer until the last is done.
+    /// [`Ingest::index`] embeds anew what another model, or the same one in another precision, has
+    /// embedded. Another model's vectors answer until the last picture is done; those of another
+    /// precision are replaced one by one, since the two can be compared.
     Reembed,
 }
 
@@ -69,6 +71,8 @@ pub enum ModelChange {
 pub struct Model {
     /// Whose vectors these are.
     pub id: ModelId,
+    /// In which of the model's precisions they are made.
+    pub precision: String,
     /// Numbers in each of them.
     pub dim: usize,
     /// Makes its input.
@@ -83,6 +87,7 @@ impl Model {
         let facts = embedder.facts();
         Self {
             id: facts.id.clone(),
+            precision: facts.precision.clone(),
             dim: facts.dim,
             processor: embedder.processor().clone(),
             embedder: Arc::new(embedder.clone()),

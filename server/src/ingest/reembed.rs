@@ -1,15 +1,16 @@
-//! Another model for a whole collection: every picture embedded anew, then the switch.
+//! Another model or precision for a whole collection: every picture embedded anew, then the switch.
 //! Interrupted, the old model goes on answering, and the next run embeds only what is left.
 use super::files::file_of;
 use super::prepare::{PrepareError, Prepared, failure, hash, read};
-use super::{Failure, Ingest, IngestError, Job, Report, reason};
+use super::{Failure, Ingest, IngestError, Job, Model, Report, reason};
 use crate::catalog::{CatalogError, Origin, Picture, PictureId};
 
 impl Ingest {
     /// Embeds what the new model lacks and makes it the collection's. A picture whose file cannot be
     /// read is told; it can be found again once its folder has been indexed.
     pub(super) fn reembed(&self, job: &Job<'_>, report: &mut Report) -> Result<(), IngestError> {
-        let left = self.wait(self.catalog.reader.not_embedded(&self.model.id))?;
+        let Model { id, precision, .. } = &self.model;
+        let left = self.wait(self.catalog.reader.not_embedded(id, precision))?;
         self.pipeline(job, left.len(), report, &|at| self.prepare_again(left[at]))?;
         if !job.cancelled() {
             self.wait(self.catalog.switch_model(&self.model.id))?;

@@ -1,7 +1,7 @@
 //! Pictures that come as bytes, and pictures that go.
 use super::files::{original_path, remove_originals, remove_thumbnails, write_whole};
 use super::prepare::{Decoded, PrepareError, hash};
-use super::{EmbedFailure, FileError, Ingest};
+use super::{EmbedFailure, FileError, Ingest, Model};
 use crate::catalog::{Added, CatalogError, Origin, PictureId, Status};
 
 /// The longest file name that is kept of an upload, in characters.
@@ -74,7 +74,9 @@ impl Ingest {
         let picture = waiting.complete(Origin::Upload(name), embedding);
         let _changing = self.change();
         write_whole(&original, bytes)?;
-        let added = self.wait(self.catalog.add(&self.model.id, std::slice::from_ref(&picture)))?;
+        let Model { id, precision, .. } = &self.model;
+        let adding = self.catalog.add(id, precision, std::slice::from_ref(&picture));
+        let added = self.wait(adding)?;
         let [one] = added[..] else { unreachable!("one picture, one answer") };
         if let Some(index) = &self.index {
             index.insert_all([(one.id.key(), &picture.embedding)])?;

@@ -98,7 +98,8 @@ fn model_that_is_gone_ends_the_run_and_not_every_picture_is_blamed() {
 /// The same collection with another embedder.
 fn with(collection: &Collection, embedder: Arc<dyn EmbedImages>) -> Ingest {
     let id = ModelId("colors".to_owned());
-    let model = Model { id, dim: DIM, processor: processor(), embedder };
+    let precision = "fp32".to_owned();
+    let model = Model { id, precision, dim: DIM, processor: processor(), embedder };
     let limits = DecodeLimits::default();
     let writer = collection.writer.clone();
     let opening = Ingest::open(writer, model, limits, None, ModelChange::Refuse);

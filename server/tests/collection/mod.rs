@@ -152,8 +152,8 @@ fn index(
 }
 
 fn model(id: &str, colors: Arc<Colors>) -> Model {
-    let dim = colors.dim;
-    Model { id: ModelId(id.to_owned()), dim, processor: processor(), embedder: colors }
+    let (id, precision) = (ModelId(id.to_owned()), "fp32".to_owned());
+    Model { id, precision, dim: colors.dim, processor: processor(), embedder: colors }
 }
 
 /// Squashes a picture to [`SIDE`] and centers its values on gray.

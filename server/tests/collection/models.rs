@@ -99,3 +99,30 @@ fn picture_that_could_not_be_embedded_anew_comes_back_when_its_folder_is_indexed
     assert_eq!(figures(&report), (1, 1, 0, 0));
     assert_eq!(embeddings(&collection, "other"), 2);
 }
+
+#[test]
+fn reembedding_replaces_what_the_same_model_made_in_another_precision() {
+    let collection = Collection::new();
+    collection.picture("a/red.png", RED);
+    collection.picture("b/green.png", GREEN);
+    collection.index_all();
+    collection.ingest().add_bytes("blue.png", &png(BLUE)).unwrap();
+    let roots = [collection.pictures().join("a")];
+    let run = |precision: &str, change| {
+        let colors = Arc::clone(&collection.colors);
+        let model = Model { precision: precision.to_owned(), ..model("colors", colors) };
+        let (writer, limits) = (collection.writer.clone(), DecodeLimits::default());
+        let opening = Ingest::open(writer, model, limits, None, change);
+        let ingest = collection.runtime.block_on(opening).unwrap();
+        let report = index(&ingest, &roots, &AtomicBool::new(false), &|_| {}).unwrap();
+        assert_eq!((report.failed.len(), report.removed), (0, 0));
+        (report.indexed, collection.embedded())
+    };
+    // The precisions of one model compare, so nobody is made to embed anew ...
+    assert_eq!(run("int8", ModelChange::Refuse), (0, 3));
+    // ... and whoever asks for it gets all, below the given folders or not.
+    assert_eq!(run("int8", ModelChange::Reembed), (3, 6));
+    assert_eq!(run("int8", ModelChange::Reembed), (0, 6), "all of it is int8 already");
+    assert_eq!(run("fp32", ModelChange::Reembed), (3, 9));
+    assert_eq!(embeddings(&collection, "colors"), 3);
+}

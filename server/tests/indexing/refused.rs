@@ -87,7 +87,7 @@ fn collection_of_another_model_is_refused_with_the_way_out_and_reembedded_on_dem
             origin: Origin::Upload("lost.png".to_owned()),
             embedding: Embedding::new(vec![1.0, 2.0, 3.0]).unwrap(),
         };
-        writer.add(&model, &[picture]).await.unwrap();
+        writer.add(&model, "fp32", &[picture]).await.unwrap();
         writer.close().await;
     });
     let output = index(&pictures, &data).output().unwrap();
