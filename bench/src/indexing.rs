@@ -5,10 +5,11 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
-const BINARY: &str = "target/release/clipsight";
+use crate::program::BINARY;
+
 const RUNS: usize = 3;
 
-pub(crate) fn measure(pictures: &Path) -> Result<()> {
+pub(crate) fn measure(model: &Path, pictures: &Path) -> Result<()> {
     println!("\n## From files to stored vectors, all cores\n");
     println!("| run | pictures | seconds | pictures/s |\n|---|---|---|---|");
     for run in 1..=RUNS {
@@ -16,6 +17,8 @@ pub(crate) fn measure(pictures: &Path) -> Result<()> {
         let output = Command::new(BINARY)
             .args(["index", "--json", "--data"])
             .arg(data.path())
+            .arg("--model")
+            .arg(model)
             .arg(pictures)
             .stderr(Stdio::null())
             .output()

@@ -10,10 +10,11 @@ use clipsight::catalog::{CatalogError, Counts, DataFolder, Reader};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-const BINARY: &str = "target/release/clipsight";
+use crate::program::BINARY;
+
 const KILLS: usize = 100;
-/// The longest that a run lives, in milliseconds: from before the first write to some batches later.
-const LONGEST_MS: u64 = 2500;
+/// The longest that a run lives, in milliseconds: from before the first write to many batches later.
+const LONGEST_MS: u64 = 6000;
 
 pub(crate) fn measure(pictures: &Path) -> Result<()> {
     println!("\n## Killed {KILLS} times while indexing\n");

@@ -4,9 +4,11 @@
 //! are taken in turn in the same run, because machines differ and are shared.
 #![expect(clippy::print_stdout, reason = "the figures are what this program is for")]
 
+mod collection;
 mod indexing;
 mod kills;
 mod nearest;
+mod program;
 mod scan;
 mod served;
 mod timing;
@@ -51,6 +53,9 @@ enum What {
     Nearest,
     /// A hundred kills at random moments of indexing; only where it is named.
     Kills,
+    /// Memory while indexing --pictures and while serving them, how soon it is ready, how long a
+    /// search takes; only where it is named.
+    Collection,
     /// Pictures a second from files to stored vectors, by the release binary.
     Index,
     /// Recall and latency over HTTP, by the release binary; wants --captions.
@@ -67,12 +72,15 @@ fn main() -> Result<()> {
         scan::measure()?;
     }
     if wanted(What::Index) {
-        indexing::measure(&arguments.pictures)?;
-    }
-    if arguments.what.contains(&What::Kills) {
-        kills::measure(&arguments.pictures)?;
+        indexing::measure(&arguments.model, &arguments.pictures)?;
     }
     let named = |what| arguments.what.contains(&what);
+    if named(What::Collection) {
+        collection::measure(&arguments.model, &arguments.pictures)?;
+    }
+    if named(What::Kills) {
+        kills::measure(&arguments.pictures)?;
+    }
     let Some(shard) = arguments.captions.first() else {
         anyhow::ensure!(
             !named(What::Served) && !named(What::Nearest),

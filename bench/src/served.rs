@@ -1,24 +1,17 @@
 //! The served system as a client sees it: recall over HTTP, and how long an answer takes.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-const BINARY: &str = "target/release/clipsight";
-const LIMIT: usize = 10;
+use crate::program::{Server, index};
+use crate::timing::at;
 
-/// A server that ends with this value.
-struct Server {
-    process: Child,
-    address: String,
-    /// Held open: a server whose output nobody reads any more ends.
-    _output: BufReader<ChildStdout>,
-}
+const LIMIT: usize = 10;
 
 /// Indexes the pictures of a WebDataset shard, asks for each of its captions by `POST /v1/search`
 /// and counts how often the caption's picture is among the first.
@@ -78,46 +71,6 @@ fn unpack(shard: &Path, folder: &Path) -> Result<Vec<(String, String)>> {
     Ok(captions)
 }
 
-fn index(model: &Path, pictures: &Path, data: &Path) -> Result<()> {
-    let status = command("index", model, data).arg(pictures).stdout(Stdio::null()).status()?;
-    ensure!(status.success(), "indexing ended with {status}");
-    Ok(())
-}
-
-fn command(verb: &str, model: &Path, data: &Path) -> Command {
-    let mut command = Command::new(BINARY);
-    command.arg(verb).arg("--model").arg(model).arg("--data").arg(data).stderr(Stdio::null());
-    command
-}
-
-impl Server {
-    fn start(model: &Path, data: &Path) -> Result<Self> {
-        let mut process = command("serve", model, data)
-            .args(["--listen", "127.0.0.1:0"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot run {BINARY}; run `make build` first"))?;
-        let mut output = BufReader::new(process.stdout.take().context("the server has no output")?);
-        let mut line = String::new();
-        while output.read_line(&mut line)? > 0 {
-            if let Some(at) = line.find("http://") {
-                let address = line[at..].split_whitespace().next().unwrap_or("").to_owned();
-                return Ok(Self { process, address, _output: output });
-            }
-            line.clear();
-        }
-        bail!("the server ended before it said its address")
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // The figures are taken; how the process ends does not matter any more.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 /// Each caption's rank from 0 among the hits, if it is there, and the seconds of each answer.
 fn ask(server: &Server, captions: &[(String, String)]) -> Result<(Vec<Option<usize>>, Vec<f64>)> {
     let client = reqwest::blocking::Client::builder().timeout(Duration::from_secs(30)).build()?;
@@ -134,12 +87,4 @@ fn ask(server: &Server, captions: &[(String, String)]) -> Result<(Vec<Option<usi
         ranks.push(hits.iter().position(is_it));
     }
     Ok((ranks, times))
-}
-
-/// The value below which `share` of the values lie.
-fn at(values: &[f64], share: f64) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let place = ((sorted.len() - 1) as f64 * share).round() as usize;
-    sorted[place]
 }

@@ -36,3 +36,11 @@ impl Timing {
         format!("{:.2} ms ({:.2} to {:.2})", ms(self.median), ms(self.fastest), ms(self.slowest))
     }
 }
+
+/// The value below which `share` of the values lie.
+pub(crate) fn at(values: &[f64], share: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let place = ((sorted.len() - 1) as f64 * share).round() as usize;
+    sorted[place]
+}

@@ -15,8 +15,7 @@ const RUNS: usize = 15;
 pub(crate) fn measure(model: &Path, pictures: &Path) -> Result<()> {
     runtime::library::load(None)?;
     let bundle = ModelBundle::open(model)?;
-    let precisions: Vec<String> =
-        bundle.manifest.iter().flat_map(|manifest| manifest.precisions.keys().cloned()).collect();
+    let precisions = runtime::precisions(&bundle)?;
     println!("\n## Towers, one thread\n");
     println!("| precision | what | median (fastest to slowest) |\n|---|---|---|");
     let files = jpegs(pictures)?;
@@ -35,7 +34,7 @@ pub(crate) fn measure(model: &Path, pictures: &Path) -> Result<()> {
     println!("| – | decode and resize a picture | {} |", prepared.per_item(bytes.len()));
     let values: Vec<PixelValues> =
         decoded.iter().map(|image| bundle.processor.process(&image.pixels)).collect();
-    for precision in precisions {
+    for precision in precisions.into_keys() {
         one_precision(&bundle, precision, &values)?;
     }
     Ok(())
@@ -51,11 +50,11 @@ fn one_precision(bundle: &ModelBundle, precision: String, values: &[PixelValues]
         "| {precision} | a picture in a batch of {BATCH} | {} |",
         batch.per_item(values.len())
     );
-    for (words, text) in [(8, "two dogs play with a red ball"), (64, &"snow ".repeat(64))] {
+    for text in ["two brown dogs play with a red ball", &"snow ".repeat(500)] {
         let ids = bundle.tokenizer.encode(text)?;
         let timing =
             repeat(RUNS, || Ok(model.text.embed(std::slice::from_ref(&ids)).map(drop)?))?;
-        println!("| {precision} | a text of {words} words | {} |", timing.per_item(1));
+        println!("| {precision} | a text of {} tokens | {} |", ids.ids.len(), timing.per_item(1));
     }
     Ok(())
 }
