@@ -8,6 +8,7 @@ mod collection;
 mod indexing;
 mod kills;
 mod nearest;
+mod overload;
 mod program;
 mod scan;
 mod served;
@@ -53,6 +54,8 @@ enum What {
     Nearest,
     /// A hundred kills at random moments of indexing; only where it is named.
     Kills,
+    /// Ten times the load that it bears, for a minute, by the release binary; only where it is named.
+    Overload,
     /// Memory while indexing --pictures and while serving them, how soon it is ready, how long a
     /// search takes; only where it is named.
     Collection,
@@ -77,6 +80,9 @@ fn main() -> Result<()> {
     let named = |what| arguments.what.contains(&what);
     if named(What::Collection) {
         collection::measure(&arguments.model, &arguments.pictures)?;
+    }
+    if named(What::Overload) {
+        overload::measure(&arguments.model, &arguments.pictures)?;
     }
     if named(What::Kills) {
         kills::measure(&arguments.pictures)?;
