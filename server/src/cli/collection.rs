@@ -6,7 +6,9 @@ use clip::image::DecodeLimits;
 use crate::catalog::{DataFolder, Reader};
 use crate::embed::{EmbedOptions, Embedder};
 use crate::search::Collection;
-use crate::settings::{DataSettings, ModelSettings, PictureSettings, QueueSettings, data_folder};
+use crate::settings::{
+    CollectionSettings, DataSettings, ModelSettings, PictureSettings, QueueSettings, data_folder,
+};
 
 /// The data folder that the settings name.
 pub(super) fn folder(settings: &DataSettings) -> Result<DataFolder> {
@@ -34,9 +36,7 @@ pub(super) fn embedder(
 
 /// Opens a collection to search it beside whoever writes to it.
 pub(super) async fn open(
-    data: &DataSettings,
-    model: &ModelSettings,
-    pictures: &PictureSettings,
+    CollectionSettings { data, model, pictures }: &CollectionSettings,
 ) -> Result<Collection> {
     // The catalog first: it is quick to say that there is nothing to search.
     let reader = Reader::open(&folder(data)?).await?;

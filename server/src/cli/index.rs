@@ -10,7 +10,7 @@ use super::signals::Signals;
 use super::{Outcome, collection, output};
 use crate::catalog::Writer;
 use crate::ingest::{Ingest, IngestError, Job, Model, ModelChange, Report};
-use crate::settings::{DataSettings, ModelSettings, PictureSettings, QueueSettings};
+use crate::settings::{CollectionSettings, QueueSettings};
 
 /// Failures that are shown one by one; `--json` has them all.
 const SHOWN_FAILURES: usize = 20;
@@ -40,11 +40,7 @@ pub(super) struct IndexArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    data: DataSettings,
-    #[command(flatten)]
-    model: ModelSettings,
-    #[command(flatten)]
-    pictures: PictureSettings,
+    of: CollectionSettings,
     #[command(flatten)]
     queue: QueueSettings,
 }
@@ -57,12 +53,13 @@ pub(super) fn run(args: &IndexArgs) -> Result<Outcome> {
     let tokio = collection::tokio()?;
     tokio.block_on(async { Signals::survive_size_limit() })?;
     // The lock before the model: a second writer hears of the first at once.
-    let folder = collection::folder(&args.data)?;
+    let CollectionSettings { data, model, pictures } = &args.of;
+    let folder = collection::folder(data)?;
     let writer = tokio.block_on(Writer::open(folder, "clipsight index"))?;
-    let embedder = collection::embedder(&args.model, &args.pictures, &args.queue)?;
-    let (model, limits) = (Model::of(&embedder), *embedder.limits());
+    let embedder = collection::embedder(model, pictures, &args.queue)?;
+    let (runs, limits) = (Model::of(&embedder), *embedder.limits());
     let change = if args.reembed { ModelChange::Reembed } else { ModelChange::Refuse };
-    let opening = Ingest::open(writer.clone(), model, limits, None, change);
+    let opening = Ingest::open(writer.clone(), runs, limits, None, change);
     let ingest = tokio.block_on(opening)?;
     let cancel = tokio.block_on(async {
         Ok::<_, anyhow::Error>(Signals::listen()?.into_flag("stopping after this batch …"))
@@ -70,7 +67,7 @@ pub(super) fn run(args: &IndexArgs) -> Result<Outcome> {
     let show = Show::start();
     let report = ingest.index(&Job {
         roots: &args.paths,
-        threads: args.model.thread_count(),
+        threads: model.thread_count(),
         cancel: &cancel,
         progress: &|progress| show.update(progress),
     });

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::{Outcome, collection, output};
 use crate::search::{Answer, Images, Query, Term, find};
-use crate::settings::{DataSettings, ModelSettings, PictureSettings};
+use crate::settings::CollectionSettings;
 
 /// How much the words of `--not` count: enough to steer away, not enough to lead.
 const NOT_WEIGHT: f32 = -0.5;
@@ -42,17 +42,13 @@ pub(super) struct SearchArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    data: DataSettings,
-    #[command(flatten)]
-    model: ModelSettings,
-    #[command(flatten)]
-    pictures: PictureSettings,
+    of: CollectionSettings,
 }
 
 pub(super) fn run(args: &SearchArgs) -> Result<Outcome> {
     let (query, images) = query(args)?;
     let answer = collection::tokio()?.block_on(async {
-        let collection = collection::open(&args.data, &args.model, &args.pictures).await?;
+        let collection = collection::open(&args.of).await?;
         Ok::<_, anyhow::Error>(find(&collection, &query, &images).await?)
     })?;
     if args.json {

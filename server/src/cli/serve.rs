@@ -12,9 +12,7 @@ use crate::catalog::Writer;
 use crate::http::{self, App, Bound, Limits};
 use crate::ingest::{Ingest, Model, ModelChange};
 use crate::search::{Collection, Large};
-use crate::settings::{
-    DataSettings, IndexSettings, ModelSettings, PictureSettings, QueueSettings, ServeSettings,
-};
+use crate::settings::{CollectionSettings, IndexSettings, QueueSettings, ServeSettings};
 
 /// Serves the page and the API
 ///
@@ -24,11 +22,7 @@ pub(super) struct ServeArgs {
     #[command(flatten)]
     serve: ServeSettings,
     #[command(flatten)]
-    data: DataSettings,
-    #[command(flatten)]
-    model: ModelSettings,
-    #[command(flatten)]
-    pictures: PictureSettings,
+    of: CollectionSettings,
     #[command(flatten)]
     queue: QueueSettings,
     #[command(flatten)]
@@ -48,16 +42,17 @@ async fn serve(args: &ServeArgs) -> Result<Outcome> {
     Signals::survive_size_limit()?;
     // Port and folder first: whoever has them already is told within a moment.
     let bound = http::bind(&args.serve.listen).await?;
-    let folder = collection::folder(&args.data)?;
+    let CollectionSettings { data, model, pictures } = &args.of;
+    let folder = collection::folder(data)?;
     let writer = Writer::open(folder.clone(), "clipsight serve").await?;
-    let embedder = collection::embedder(&args.model, &args.pictures, &args.queue)?;
-    let (model, limits) = (Model::of(&embedder), *embedder.limits());
-    let threads = args.model.thread_count();
+    let embedder = collection::embedder(model, pictures, &args.queue)?;
+    let (runs, limits) = (Model::of(&embedder), *embedder.limits());
+    let threads = model.thread_count();
     let large = Large { exact_below: args.index.exact_below, folder: folder.clone() };
     let collection =
         Collection::open(writer.reader.clone(), embedder, threads, Some(large)).await?;
     let index = Some(Arc::clone(&collection.index));
-    let ingest = Ingest::open(writer.clone(), model, limits, index, ModelChange::Refuse).await?;
+    let ingest = Ingest::open(writer.clone(), runs, limits, index, ModelChange::Refuse).await?;
     announce(&bound, &collection)?;
     let app = App::new(collection, ingest, folder, network(args, &bound));
     let stop = async move {
@@ -78,7 +73,7 @@ fn network(args: &ServeArgs, bound: &Bound) -> Limits {
     Limits {
         max_upload_bytes: mib.saturating_mul(1024 * 1024),
         uploads: serve.uploads.get(),
-        threads: args.model.thread_count(),
+        threads: args.of.model.thread_count(),
         timeout_s: serve.timeout_s,
         loopback: bound.address.ip().is_loopback(),
         allow_hosts: serve.allow_host.clone(),

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{Outcome, collection, output};
 use crate::catalog::{Counts, CurrentModel, DataFolder, Reader};
 use crate::embed::{Embedder, ModelFacts};
-use crate::settings::{DataSettings, ModelSettings, PictureSettings, QueueSettings};
+use crate::settings::{CollectionSettings, QueueSettings};
 
 /// Shows what is in the collection, the model and the size on disk
 ///
@@ -20,11 +20,7 @@ pub(super) struct StatusArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    data: DataSettings,
-    #[command(flatten)]
-    model: ModelSettings,
-    #[command(flatten)]
-    pictures: PictureSettings,
+    of: CollectionSettings,
 }
 
 /// Everything that is shown.
@@ -46,11 +42,12 @@ struct Status {
 }
 
 pub(super) fn run(args: &StatusArgs) -> Result<Outcome> {
-    let folder = collection::folder(&args.data)?;
+    let CollectionSettings { data, model, pictures } = &args.of;
+    let folder = collection::folder(data)?;
     let tokio = collection::tokio()?;
     let (counts, current, reader) = tokio.block_on(read(&folder))?;
     let queue = QueueSettings::default();
-    let model = collection::embedder(&args.model, &args.pictures, &queue);
+    let model = collection::embedder(model, pictures, &queue);
     let status = status(folder, counts, current, model);
     tokio.block_on(reader.close());
     if args.json {

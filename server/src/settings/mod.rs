@@ -15,7 +15,8 @@ pub use file::SettingsFile;
 pub use folders::{data_folder, starter_model};
 pub use layers::{layered, layers_of};
 pub use topics::{
-    DataSettings, IndexSettings, ModelSettings, PictureSettings, QueueSettings, ServeSettings,
+    CollectionSettings, DataSettings, IndexSettings, ModelSettings, PictureSettings, QueueSettings,
+    ServeSettings,
 };
 
 /// Why the settings could not be put together.
