@@ -60,6 +60,8 @@ fn a_library_is_named_in_its_own_room_only() {
         ("hnsw_rs", "server/src/index/"),
         ("tch", "trainer/"),
         ("prost", "trainer/src/onnx/"),
+        ("hf_hub", "server/src/hub/"),
+        ("ureq", "server/src/hub/"),
     ];
     for (path, text) in everything() {
         for (library, room) in rooms {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use clip::ModelBundle;
 
-use crate::RuntimeError;
+use crate::library::has_cuda;
+use crate::{Provider, RuntimeError};
 
 /// The two graphs of one precision, relative to the folder of the bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +61,18 @@ pub fn precisions(bundle: &ModelBundle) -> Result<BTreeMap<String, GraphFiles>, 
 fn suffix_of(name: &str) -> Option<&str> {
     let suffix = name.strip_prefix("vision_model")?.strip_suffix(".onnx")?;
     (suffix.is_empty() || suffix.starts_with('_')).then_some(suffix)
+}
+
+/// The names of precisions by how well this machine runs them, best first. ONNX Runtime must be
+/// loaded: what it can do decides for [`Provider::Auto`].
+#[must_use]
+pub fn precision_order(provider: Provider) -> &'static [&'static str] {
+    let cuda = match provider {
+        Provider::Auto => has_cuda().is_ok(),
+        Provider::Cpu => false,
+        Provider::Cuda => true,
+    };
+    preference(cuda, fast_int8())
 }
 
 /// The names to try when none is asked for, best first.

@@ -4,6 +4,7 @@ pub mod catalog;
 pub mod cli;
 pub mod embed;
 pub mod http;
+pub mod hub;
 pub mod index;
 pub mod ingest;
 pub mod search;

@@ -3,5 +3,6 @@
 
 mod collection;
 mod commands;
+mod hub;
 mod indexing;
 mod serving;

@@ -1,28 +1,22 @@
-//! `clipsight model`: looking after bundles.
+//! `clipsight model check`: does a model answer as it was measured.
 
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use clap::{Args, Subcommand};
+use clap::Args;
 use clip::ModelBundle;
 use runtime::{Model, ModelOptions, RuntimeError};
 use serde::Serialize;
 
-use super::{Outcome, output};
+use super::super::{Outcome, output};
 use crate::settings::ModelSettings;
-
-/// Looks after models
-#[derive(Debug, Subcommand)]
-pub(super) enum ModelCommand {
-    Check(CheckArgs),
-}
 
 /// Runs a model and compares its answers with those it was measured by
 ///
 /// A bundle carries texts and pictures with the embeddings that they must give. This runs each
 /// precision that the bundle holds over them. Ends with 1 if one does not reproduce them.
 #[derive(Debug, Args)]
-pub(super) struct CheckArgs {
+pub(in crate::cli) struct CheckArgs {
     /// Folder of the bundle [default: the one of --model]
     dir: Option<PathBuf>,
     /// Print the result as JSON
@@ -58,8 +52,7 @@ struct Check {
     reason: Option<String>,
 }
 
-pub(super) fn run(command: &ModelCommand) -> Result<Outcome> {
-    let ModelCommand::Check(args) = command;
+pub(super) fn run(args: &CheckArgs) -> Result<Outcome> {
     runtime::library::load(args.model.onnxruntime().as_deref())?;
     let dir = args.dir.clone().map_or_else(|| args.model.model(), Ok)?;
     let bundle = ModelBundle::open(&dir)?;

@@ -1,0 +1,161 @@
+//! Public models: brought whole, gone on with after a break, refused when they are not what they say.
+
+mod local;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clipsight::hub::{Hub, HubError, Listing, RepoName, plan};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::serving::{program, starter};
+use local::{Fault, LocalHub};
+
+const GRAPH: &str = "onnx/vision_model_int8.onnx";
+
+/// A repository of small files that look like a model from afar.
+fn small() -> TempDir {
+    let temp = tempfile::tempdir().unwrap();
+    std::fs::create_dir(temp.path().join("onnx")).unwrap();
+    let files = ["config.json", "tokenizer.json", "preprocessor_config.json", "README.md"];
+    for file in files.into_iter().chain([GRAPH, "onnx/text_model_int8.onnx"]) {
+        let bytes: Vec<u8> = (0..300_000_u32).flat_map(|n| (n * 7919).to_le_bytes()).collect();
+        std::fs::write(temp.path().join(file), [file.as_bytes(), &bytes].concat()).unwrap();
+    }
+    temp
+}
+
+fn client(hub: &LocalHub) -> (Hub, Listing) {
+    let client = Hub::new(&hub.endpoint, None, Duration::from_millis(500));
+    let listing = client.listing(&RepoName::new("test/model").unwrap(), "main").unwrap();
+    (client, listing)
+}
+
+fn fetch(hub: &LocalHub, into: &Path) -> Result<(), HubError> {
+    let (client, listing) = client(hub);
+    let plan = plan(&listing, None, &["int8"])?;
+    let mut last = 0;
+    client.fetch(&listing, &plan, into, &mut |done| last = done)?;
+    assert_eq!(last, plan.size_bytes(), "progress ends with all bytes");
+    Ok(())
+}
+
+/// The files below a folder that are still under way.
+fn parts(folder: &Path) -> Vec<PathBuf> {
+    let files = walkdir::WalkDir::new(folder).into_iter().map(|entry| entry.unwrap().into_path());
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "part")).collect()
+}
+
+fn assert_same(repository: &Path, into: &Path) {
+    for file in [GRAPH, "config.json"] {
+        let read = |folder: &Path| std::fs::read(folder.join(file)).unwrap();
+        assert!(read(repository) == read(into), "{file} differs");
+    }
+    assert_eq!(parts(into), [] as [PathBuf; 0]);
+}
+
+#[test]
+fn an_answer_cut_short_is_gone_on_with() {
+    let (repository, into) = (small(), tempfile::tempdir().unwrap());
+    let hub = LocalHub::over(repository.path());
+    hub.spoil(GRAPH, &[Fault::Short(200_000)]);
+    fetch(&hub, into.path()).unwrap();
+    assert_same(repository.path(), into.path());
+    let asked = hub.asked(GRAPH);
+    assert!(asked == [0, 200_000], "{asked:?}");
+}
+
+#[test]
+fn the_next_try_goes_on_where_the_last_one_stopped() {
+    let (repository, into) = (small(), tempfile::tempdir().unwrap());
+    let hub = LocalHub::over(repository.path());
+    hub.spoil(GRAPH, &[Fault::Stall(200_000), Fault::Stall(0), Fault::Stall(0), Fault::Stall(0)]);
+    let error = fetch(&hub, into.path()).unwrap_err();
+    assert!(error.to_string().contains("what has arrived is kept"), "{error}");
+    assert!(!into.path().join(GRAPH).exists() && parts(into.path()).len() == 1);
+    assert!(!into.path().join("config.json").exists(), "a half model looks whole");
+    let before = hub.asked(GRAPH).len();
+    fetch(&hub, into.path()).unwrap();
+    assert_same(repository.path(), into.path());
+    let again = hub.asked(GRAPH).split_off(before);
+    assert!(again.len() == 1 && again[0] > 0, "{again:?}");
+    // What is there is not asked for again.
+    let all = hub.asked(GRAPH).len();
+    fetch(&hub, into.path()).unwrap();
+    assert_eq!(hub.asked(GRAPH).len(), all);
+}
+
+#[test]
+fn bytes_of_another_hash_are_thrown_away() {
+    for file in [GRAPH, "tokenizer.json"] {
+        let (repository, into) = (small(), tempfile::tempdir().unwrap());
+        let hub = LocalHub::over(repository.path());
+        hub.spoil(file, &[Fault::Damage]);
+        let error = fetch(&hub, into.path()).unwrap_err();
+        assert!(matches!(&error, HubError::Hash { path } if path == file), "{error}");
+        assert!(!into.path().join(file).exists() && parts(into.path()).is_empty());
+        fetch(&hub, into.path()).unwrap();
+        assert_same(repository.path(), into.path());
+    }
+}
+
+#[test]
+fn a_listing_cannot_write_outside_of_its_folder() {
+    let (repository, into) = (small(), tempfile::tempdir().unwrap());
+    let hub = LocalHub::over(repository.path());
+    let evil = format!("{GRAPH}_data/../../../evil");
+    hub.list_also(&evil);
+    let error = fetch(&hub, &into.path().join("model")).unwrap_err();
+    assert!(matches!(&error, HubError::Path { path } if *path == evil), "{error}");
+    assert!(!into.path().join("evil").exists());
+}
+
+/// `clipsight model pull` from the hub, with its exit code and what it said.
+fn pull(endpoint: &str, words: &[&str]) -> (Option<i32>, Value, String) {
+    let output = program()
+        .args(["model", "pull", "--json"])
+        .args(words)
+        .env("HF_ENDPOINT", endpoint)
+        .output()
+        .unwrap();
+    let answer = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    (output.status.code(), answer, String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_public_model_is_fetched_checked_and_served_by_one_line() {
+    let into = tempfile::tempdir().unwrap();
+    let into = into.path().join("a model").display().to_string();
+    let hub = LocalHub::over(&starter());
+    let (code, answer, said) = pull(&hub.endpoint, &["test/model", "--into", &into]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(answer["precision"], "int8");
+    assert_eq!(answer["commit"], "c0ffee");
+    assert_eq!(answer["license"], "apache-2.0");
+    assert_eq!(answer["dim"], 384);
+    assert_eq!(answer["dir"], into.as_str());
+    let check = program().args(["model", "check", &into]).output().unwrap();
+    let said = String::from_utf8(check.stdout).unwrap();
+    assert!(said.contains("int8") && said.contains("no manifest.json"), "{said}");
+}
+
+#[test]
+fn what_the_hub_does_not_have_is_told_with_the_way_out() {
+    let repository = small();
+    let hub = LocalHub::over(repository.path());
+    let says = |words: &[&str], expected: &[&str]| {
+        let (code, _, said) = pull(&hub.endpoint, words);
+        assert_eq!(code, Some(2), "{said}");
+        for word in expected {
+            assert!(said.contains(word), "{said} does not say {word}");
+        }
+    };
+    says(&["test/other"], &["test/other", "404", "HF_TOKEN"]);
+    says(&["test/model", "--revision", "v2"], &["test/model", "404"]);
+    says(&["model"], &["ORG/NAME"]);
+    says(&["test/model", "--precision", "fp16"], &["fp16", "int8"]);
+    let (code, _, said) = pull("http://127.0.0.1:9", &["test/model"]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("127.0.0.1:9") && said.contains("HF_ENDPOINT"), "{said}");
+}
