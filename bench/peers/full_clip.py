@@ -10,11 +10,14 @@ of its own; FOLDER takes 1.4 GB in the end.
 
 import argparse
 import pathlib
+import shutil
 import time
 
 import torch
 from safetensors.torch import save_file
-from transformers import CLIPConfig, CLIPModel
+from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
+
+TOKENIZER = pathlib.Path(__file__).parents[2] / "clip/tests/fixtures/tokens/clip_tokenizer.json"
 
 BATCH = 16
 LENGTH = 16
@@ -78,6 +81,8 @@ def main():
 
 def make_and_measure(model, pixels, ids, folder):
     model.save_pretrained(folder)
+    CLIPImageProcessorPil().save_pretrained(folder)
+    shutil.copy(TOKENIZER, folder / "tokenizer.json")
     with torch.no_grad():
         image, text = features(model, pixels, ids)
         recorded = {"pixel_values": pixels, "input_ids": ids, "image_features": image, "text_features": text}

@@ -78,6 +78,14 @@ pub struct Precision {
     pub weights: String,
     /// The lowest cosine to a reference embedding that counts as reproducing it.
     pub tolerance: f32,
+    /// The largest batch that `tolerance` was measured with; over 1 where an answer depends on its
+    /// batch mates, since the graph rounds by the range of the whole batch.
+    #[serde(default = "one")]
+    pub batch: usize,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// Inputs of the self-check and their answers.

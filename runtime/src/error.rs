@@ -87,8 +87,8 @@ pub enum RuntimeError {
     /// The bundle does not reproduce its own answers.
     #[error(
         "the model in {} does not reproduce its own answers: cosine {cosine:.6} for {name:?}, \
-         {tolerance} expected at {precision}; the files are damaged or this ONNX Runtime computes \
-         otherwise",
+         {tolerance} expected at {precision}; the files are damaged, or this processor or this ONNX \
+         Runtime computes otherwise: {way_out}",
         dir.display()
     )]
     SelfCheck {
@@ -102,6 +102,8 @@ pub enum RuntimeError {
         tolerance: f32,
         /// The precision that runs.
         precision: String,
+        /// What the reader can do.
+        way_out: String,
     },
     /// What ran where could not be recorded.
     #[error(

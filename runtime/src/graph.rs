@@ -17,15 +17,15 @@ pub struct Graph {
     recording: Option<Recording>,
 }
 
-/// How a graph of a model is run.
+/// How a graph is run.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Running {
-    /// Threads of its own.
-    pub(crate) threads: usize,
+pub struct Running {
+    /// Threads of its own; 0 counts as 1.
+    pub threads: usize,
     /// On the first CUDA device instead of the CPU.
-    pub(crate) cuda: bool,
-    /// Whether the graph computes in 16 bits.
-    pub(crate) half: bool,
+    pub cuda: bool,
+    /// Whether the graph computes in 16 bits; a CPU may end the process on one that does not say so.
+    pub half: bool,
 }
 
 /// A tensor that goes in.
@@ -54,7 +54,14 @@ impl Graph {
     /// # Errors
     /// [`RuntimeError::NotLoaded`] and [`RuntimeError::Graph`].
     pub fn open(path: &Path, threads: usize) -> Result<Self, RuntimeError> {
-        let running = Running { threads, cuda: false, half: false };
+        Self::open_with(path, Running { threads, cuda: false, half: false })
+    }
+
+    /// As [`Graph::open`], for graphs that want more than threads.
+    ///
+    /// # Errors
+    /// As [`Graph::open`].
+    pub fn open_with(path: &Path, running: Running) -> Result<Self, RuntimeError> {
         Self::with(path, running, None)
     }
 

@@ -14,8 +14,8 @@ mod self_check;
 mod towers;
 
 pub use error::RuntimeError;
-pub use graph::{Graph, Input, Output};
-pub use layout::{GraphFiles, precisions};
+pub use graph::{Graph, Input, Output, Running};
+pub use layout::{GraphFiles, precision_order, precisions};
 pub use model::{Model, ModelOptions, Provider};
 pub use profile::Placement;
 pub use self_check::{SelfCheck, self_check};

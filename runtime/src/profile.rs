@@ -67,9 +67,10 @@ impl Placement {
                 continue;
             };
             *placement.nodes.entry(provider.to_owned()).or_default() += 1;
-            if args["op_name"].as_str().is_some_and(multiplies) {
+            let operator = args["op_name"].as_str().unwrap_or_default();
+            if multiplies(operator) {
                 *placement.products.entry(provider.to_owned()).or_default() += 1;
-                *placement.arithmetic.entry(multiplied(args)).or_default() += 1;
+                *placement.arithmetic.entry(multiplied(operator, args)).or_default() += 1;
             }
         }
         placement
@@ -81,11 +82,14 @@ fn multiplies(operator: &str) -> bool {
     ["MatMul", "Gemm", "Conv", "Attention"].iter().any(|part| operator.contains(part))
 }
 
-/// By the types of a node's inputs: one that takes bytes multiplies bytes.
-fn multiplied(args: &Value) -> &'static str {
+/// By the types of a node's inputs: one that takes bytes multiplies bytes. Weights that were packed
+/// when the session was made are not among them, so what is named after bytes multiplies bytes too.
+fn multiplied(operator: &str, args: &Value) -> &'static str {
     let inputs = args["input_type_shape"].as_array().map(Vec::as_slice).unwrap_or_default();
     let takes = |name: &str| inputs.iter().any(|input| input.get(name).is_some());
-    if takes("int8") || takes("uint8") {
+    let named =
+        ["Integer", "DynamicQuantize", "QLinear"].iter().any(|part| operator.contains(part));
+    if named || takes("int8") || takes("uint8") {
         "int8"
     } else if takes("float16") {
         "fp16"
@@ -106,6 +110,8 @@ mod tests {
         };
         let events = [
             node("MatMulIntegerToFloat", "CUDAExecutionProvider", "int8"),
+            node("DynamicQuantizeMatMul", "CUDAExecutionProvider", "float"),
+            node("MatMul", "CUDAExecutionProvider", "float"),
             node("Gelu", "CPUExecutionProvider", "float"),
             node("Add", "CPUExecutionProvider", "float"),
             serde_json::json!({"cat": "Session", "args": {"provider": "CPUExecutionProvider"}}),

@@ -7,16 +7,21 @@
 //! Ends with an error where an answer differs by more than [`TOLERANCE`].
 #![expect(clippy::print_stdout, reason = "this is a program whose answer is its output")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::slice;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
+use clip::config::TextConfig;
+use clip::image::PixelValues;
+use clip::zero_shot::DEFAULT_TEMPLATE;
+use clip::{Embedding, ModelBundle, TokenIds};
+use clipsight_trainer::export::{Inputs, Request, Samples, Subject, export_unmeasured};
 use clipsight_trainer::model::{DualEncoder, LOGIT_SCALE, ModelError, Side, Torch, Weights};
 use clipsight_trainer::objectives::{info_nce, related_pairs};
-use clipsight_trainer::onnx::WeightStorage;
 use clipsight_trainer::optimizer::{AdamW, Parameter};
-use runtime::{Graph, Input};
+use runtime::{Model, ModelOptions};
 use tch::{Kind, Tensor};
 
 /// How much a number of an answer may differ.
@@ -26,12 +31,15 @@ const TOLERANCE: f64 = 1e-4;
 const LEARNING_RATE: f64 = 1e-5;
 const WEIGHT_DECAY: f64 = 0.1;
 
-/// Loads, compares, trains and measures a CLIP.
+/// Loads, compares, trains, exports and measures a CLIP.
 #[derive(Parser)]
 struct Arguments {
     /// What the script made.
     folder: PathBuf,
-    /// Threads of libtorch and of ONNX Runtime.
+    /// Where the bundle goes; it must not exist yet, or be empty.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Threads of libtorch.
     #[arg(long, default_value_t = 2)]
     threads: usize,
     /// Measure the training step alone.
@@ -45,13 +53,19 @@ struct Batch {
     ids: Tensor,
 }
 
+/// The folder and its inputs as a bundle's readers have them.
+struct Case {
+    folder: PathBuf,
+    inputs: Inputs,
+    threads: usize,
+}
+
 fn main() -> Result<()> {
-    let arguments = Arguments::parse();
-    tch::set_num_threads(i32::try_from(arguments.threads)?);
+    let Arguments { folder, out, threads, train_only } = Arguments::parse();
+    tch::set_num_threads(i32::try_from(threads)?);
     runtime::library::load(None)?;
-    let folder = &arguments.folder;
     let start = Instant::now();
-    let (model, weights) = DualEncoder::from_checkpoint(folder)?;
+    let (model, weights) = DualEncoder::from_checkpoint(&folder)?;
     println!("loaded in {:.1} s", start.elapsed().as_secs_f64());
     let expected = Tensor::read_safetensors(folder.join("expected.safetensors"))?;
     let recorded = |name: &str| -> Result<Tensor> {
@@ -59,22 +73,52 @@ fn main() -> Result<()> {
         Ok(found.with_context(|| format!("expected.safetensors lacks {name}"))?.1.shallow_clone())
     };
     let batch = Batch { pixels: recorded("pixel_values")?, ids: recorded("input_ids")? };
-    if arguments.train_only {
+    if train_only {
         return train(&model, &weights, &batch).map(drop);
     }
     let reference = [recorded("image_features")?, recorded("text_features")?];
     let found = tch::no_grad(|| features(&model, &weights, &batch))?;
     close("image features, libtorch and transformers", &found[0], &reference[0])?;
     close("text features, libtorch and transformers", &found[1], &reference[1])?;
-    let normalized = reference.map(|features| lengths_one(&features));
-    export_and_compare(&model, &weights, &batch, &normalized, &arguments)?;
+
+    let case = Case { inputs: inputs(&batch, &model)?, threads, folder };
+    let [image, text] = &reference;
+    let expected = [rows(image)?, rows(text)?];
+    let out = out.unwrap_or_else(|| case.folder.join("bundle"));
+    let bundle = export_and_compare(&model, &weights, &case, expected, &out)?;
+    measure(&bundle, &case.inputs)?;
 
     let trained = train(&model, &weights, &batch)?;
-    let embeddings = tch::no_grad(|| embeddings(&model, &trained, &batch))?;
-    let moved = difference(&embeddings[0], &normalized[0]);
+    let [image, text] = tch::no_grad(|| embeddings(&model, &trained, &batch))?;
+    let moved = difference(&image, &lengths_one(&reference[0]));
     ensure!(moved > TOLERANCE, "training changed nothing");
     println!("after training, embeddings have moved by up to {moved:.3}");
-    export_and_compare(&model, &trained, &batch, &embeddings, &arguments)
+    let place = tempfile::tempdir_in(&case.folder)?;
+    let expected = [rows(&image)?, rows(&text)?];
+    export_and_compare(&model, &trained, &case, expected, &place.path().join("trained")).map(drop)
+}
+
+/// The same inputs one by one; a text ends where its end token stands.
+fn inputs(batch: &Batch, model: &DualEncoder) -> Result<Inputs> {
+    let TextConfig::ClipText(text) = &model.config.text_config else { bail!("no CLIP") };
+    let side = model.config.vision_config.image_size();
+    let mut inputs = Inputs { pixels: Vec::new(), tokens: Vec::new() };
+    for row in 0..batch.ids.size()[0] {
+        let data = Vec::<f32>::try_from(batch.pixels.get(row).contiguous().view([-1]))?;
+        inputs.pixels.push(PixelValues { data, height: side, width: side });
+        let mut ids = Vec::<i64>::try_from(batch.ids.get(row))?;
+        let end = ids.iter().position(|id| *id == text.eos_token_id).context("no end token")?;
+        ids.truncate(end + 1);
+        inputs.tokens.push(TokenIds { ids, truncated: false });
+    }
+    Ok(inputs)
+}
+
+/// `[B, D]` as embeddings.
+fn rows(features: &Tensor) -> Result<Vec<Embedding>> {
+    (0..features.size()[0])
+        .map(|row| Ok(Embedding::new(Vec::<f32>::try_from(features.get(row).contiguous())?)?))
+        .collect()
 }
 
 /// Before normalization: `[B, D]` of pictures and of texts.
@@ -118,9 +162,9 @@ fn train(model: &DualEncoder, weights: &Weights, batch: &Batch) -> Result<Weight
     let related = related_pairs(&rows, &rows);
     let mut losses = Vec::new();
     let took = median_ms(3, || {
-        parameters.iter_mut().for_each(|parameter| parameter.tensor.zero_grad());
         let [images, texts] = embeddings(model, &learned, batch)?;
         let loss = info_nce(&images, &texts, learned.get(LOGIT_SCALE)?, &related);
+        parameters.iter_mut().for_each(|parameter| parameter.tensor.zero_grad());
         loss.backward();
         optimizer.step(&parameters, 1.0);
         losses.push(format!("{:.4}", loss.double_value(&[])));
@@ -130,59 +174,54 @@ fn train(model: &DualEncoder, weights: &Weights, batch: &Batch) -> Result<Weight
     Ok(learned)
 }
 
-/// Writes both graphs in f32, int8 and int8 multiplied as such, compares the first and measures all.
+/// Writes a bundle in all precisions; each answers as `expected`, the f32 one number by number.
 fn export_and_compare(
     model: &DualEncoder,
     weights: &Weights,
-    batch: &Batch,
-    expected: &[Tensor; 2],
-    arguments: &Arguments,
-) -> Result<()> {
-    let folder = arguments.folder.join("onnx");
-    std::fs::create_dir_all(&folder)?;
-    for (storage, suffix) in [
-        (WeightStorage::F32, ""),
-        (WeightStorage::Int8, "_int8_widened"),
-        (WeightStorage::Int8Dynamic, "_int8"),
-    ] {
-        let (vision, text) =
-            (format!("vision_model{suffix}.onnx"), format!("text_model{suffix}.onnx"));
-        let (vision, text) = (folder.join(vision), folder.join(text));
-        std::fs::write(&vision, model.export_image_graph(weights, storage)?)?;
-        std::fs::write(&text, model.export_text_graph(weights, storage)?)?;
-        let inputs = [("pixel_values", &batch.pixels), ("input_ids", &batch.ids)];
-        for ((path, (name, input)), expected) in [vision, text].iter().zip(inputs).zip(expected) {
-            let mut graph = Graph::open(path, arguments.threads)?;
-            let found = run(&mut graph, name, input)?;
-            let what = path.file_name().unwrap_or_default().to_string_lossy();
-            if storage == WeightStorage::F32 {
-                close(&format!("{what} and libtorch"), &found, expected)?;
-            } else {
-                let cosine =
-                    (&found * expected).sum_dim_intlist([1i64].as_slice(), false, Kind::Float);
-                println!("{what}: cosine {:.4} at worst", cosine.min().double_value(&[]));
-            }
-            for batch in [1, 8] {
-                let input = input.narrow(0, 0, batch);
-                let took = median_ms(7, || run(&mut graph, name, &input).map(drop))?;
-                println!("{what}, batch {batch}: {took:.1} ms");
-            }
-        }
+    case: &Case,
+    expected: [Vec<Embedding>; 2],
+    out: &Path,
+) -> Result<ModelBundle> {
+    let processor = std::fs::read(case.folder.join("preprocessor_config.json"))?;
+    let [images, texts] = expected;
+    let subject = Subject {
+        model,
+        weights,
+        tokenizer: &case.folder.join("tokenizer.json"),
+        context_length: model.config.text_config.max_position_embeddings(),
+        processor: serde_json::from_slice(&processor)?,
+        templates: vec![DEFAULT_TEMPLATE.to_owned()],
+        samples: Samples { inputs: case.inputs.clone(), images, texts },
+    };
+    let start = Instant::now();
+    let report = export_unmeasured(&subject, out, &Request::default(), case.threads)?;
+    println!("{} in {:.0} s:", out.display(), start.elapsed().as_secs_f64());
+    for check in report.checks {
+        println!("  {check}");
     }
-    Ok(())
+    Ok(ModelBundle::open(out)?)
 }
 
-fn run(graph: &mut Graph, name: &str, input: &Tensor) -> Result<Tensor> {
-    let shape: Vec<usize> =
-        input.size().iter().map(|&dim| usize::try_from(dim)).collect::<Result<_, _>>()?;
-    let flat = input.contiguous().view([-1]);
-    let output = if input.kind() == Kind::Int64 {
-        graph.run(&[(name, Input::I64(&Vec::<i64>::try_from(flat)?, &shape))])?
-    } else {
-        graph.run(&[(name, Input::F32(&Vec::<f32>::try_from(flat)?, &shape))])?
-    };
-    let output = output.first().context("the graph has no output")?;
-    Ok(Tensor::from_slice(&output.data).view([input.size()[0], -1]))
+/// Size, and milliseconds for a picture and a text, on one thread.
+fn measure(bundle: &ModelBundle, inputs: &Inputs) -> Result<()> {
+    let manifest = bundle.manifest.as_ref().context("the bundle has a manifest")?;
+    for (name, stored) in &manifest.precisions {
+        let size = |file: &str| std::fs::metadata(bundle.dir.join(file)).map(|file| file.len());
+        let megabytes = (size(&stored.vision)? + size(&stored.text)?) as f64 / 1e6;
+        let options = ModelOptions { threads: 1, precision: Some(name.clone()) };
+        let mut run = Model::open(bundle, &options)?;
+        let mut took = Vec::new();
+        for batch in [1, 8] {
+            let pixels = &inputs.pixels[..batch];
+            let all = median_ms(7, || Ok(run.image.embed(pixels).map(drop)?))?;
+            took.push(format!("{:.1} ms a picture in a batch of {batch}", all / batch as f64));
+        }
+        let text = inputs.tokens.last().context("there is a text")?;
+        let all = median_ms(15, || Ok(run.text.embed(slice::from_ref(text)).map(drop)?))?;
+        took.push(format!("{all:.1} ms for a text of {} tokens", text.ids.len()));
+        println!("{name}: {megabytes:.0} MB, computes in {}: {}", run.arithmetic, took.join(", "));
+    }
+    Ok(())
 }
 
 /// The median of `times` runs after one that does not count.

@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use clip::config::ModelType;
+
 use super::ExportError;
 use super::draft::Draft;
 
@@ -20,10 +22,14 @@ fn generated(draft: &Draft) -> String {
     let manifest = &draft.manifest;
     let mut text = String::from("# A dual encoder for Clipsight\n\n");
     let _ = writeln!(text, "Written by {}; its id is `{}`.", manifest.made_by, manifest.id);
-    text.push_str(
-        "`config.json` describes two towers with a linear projection each (`dual-encoder`), which \
-         `transformers` cannot load; the ONNX graphs are complete.\n\n## Precisions\n\n",
-    );
+    text.push_str(match draft.family {
+        ModelType::Clip => "`config.json` is that of a CLIP as `transformers` has it.",
+        ModelType::DualEncoder => {
+            "`config.json` describes two towers with a linear projection each (`dual-encoder`), \
+             which `transformers` cannot load."
+        }
+    });
+    text.push_str(" The ONNX graphs are complete.\n\n## Precisions\n\n");
     for (name, stored) in &manifest.precisions {
         let _ = writeln!(text, "- {name}: {}", stored.weights);
     }

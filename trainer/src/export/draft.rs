@@ -6,43 +6,33 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use clip::bundle::{Licence, Manifest, Precision as Stored, Reference, ReferenceEmbeddings};
-use clip::image::{DecodeLimits, decode};
-use clip::{Embedding, ModelBundle, ModelId, TokenIds};
+use clip::config::ModelType;
+use clip::{Embedding, ModelBundle, ModelId};
 use runtime::{Model, ModelOptions};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use super::reference::{TEXTS, pictures};
-use super::samples::{Samples, worst_cosine, worst_difference};
-use super::{COMPACT_COSINE, COMPACT_RECALL, EXACT, ExportError, Precision, Report};
-use crate::encoder::{Encoder, hex, processor_config};
-use crate::eval::BundleEmbedder;
-use crate::model::LOGIT_SCALE;
-use crate::onnx::WeightStorage;
-use crate::run::Run;
-use crate::train::{Figures, HeldOut, Surroundings, measure, measure_with};
-
-/// Lowest cosine between an answer recorded here and the same answer elsewhere. All arithmetic is
-/// f32, so machines differ by the order of their sums alone.
-const TOLERANCE: f32 = 0.9995;
-
-/// Batches that the f32 graphs are compared in.
-const BATCHES: [usize; 2] = [1, 3];
+use super::forms::{Forms, Precision};
+use super::narrow::{BATCH, MARGIN};
+use super::reference::{self, TEXTS};
+use super::samples::worst_cosine;
+use super::{ExportError, Report, Subject};
+use crate::encoder::hex;
+use crate::model::{LOGIT_SCALE, Side, Weights};
+use crate::train::Figures;
 
 pub(super) struct Draft {
     folder: TempDir,
+    pub(super) family: ModelType,
     pub(super) manifest: Manifest,
-    checks: Vec<String>,
-    /// How the compact form stores the image and the text tower.
-    compact: [WeightStorage; 2],
+    pub(super) checks: Vec<String>,
 }
 
 impl Draft {
     /// Writes everything but graphs: configuration, tokenizer, processor, reference pictures.
     pub(super) fn begin(
-        run: &Run,
-        encoder: &Encoder,
+        subject: &Subject<'_>,
         out: &Path,
         licences: &[Licence],
     ) -> Result<Self, ExportError> {
@@ -56,123 +46,86 @@ impl Draft {
             .permissions(Permissions::from_mode(0o777))
             .tempdir_in(parent)
             .map_err(failed)?;
-        let tokenizer = std::fs::read(&encoder.tokenizer_file)
-            .map_err(|source| ExportError::Read { path: encoder.tokenizer_file.clone(), source })?;
-        let config = serde_json::to_vec_pretty(&encoder.model.config)?;
-        let processor = serde_json::to_vec_pretty(&processor_config(&run.recipe.image))?;
-        let id = model_id(encoder, &[&config, &tokenizer, &processor])?;
-        let (manifest, compact) = (manifest(run, encoder, id)?, [WeightStorage::Int8; 2]);
-        let mut draft = Self { folder, manifest, checks: Vec::new(), compact };
+        let tokenizer = std::fs::read(subject.tokenizer)
+            .map_err(|source| ExportError::Read { path: subject.tokenizer.to_owned(), source })?;
+        let config = serde_json::to_vec_pretty(&subject.model.config)?;
+        let processor = serde_json::to_vec_pretty(&subject.processor)?;
+        let id = model_id(subject.weights, &[&config, &tokenizer, &processor])?;
+        let (family, manifest) = (subject.model.config.model_type, manifest(subject, id)?);
+        let mut draft = Self { folder, family, manifest, checks: Vec::new() };
         draft.manifest.licences = licences.to_vec();
         draft.write("config.json", &config)?;
         draft.write("tokenizer.json", &tokenizer)?;
         draft.write("preprocessor_config.json", &processor)?;
-        for (name, png) in pictures()? {
+        for (name, png) in reference::pictures()? {
             draft.write(name, &png)?;
             draft.manifest.reference.pictures.push(name.to_owned());
         }
         Ok(draft)
     }
 
-    /// The f32 graphs, compared with libtorch number by number.
-    pub(super) fn add_exact(
+    /// Writes the graphs of a precision and names them in the manifest.
+    pub(super) fn add_graphs(
         &mut self,
-        encoder: &Encoder,
-        samples: &Samples,
+        precision: Precision,
+        subject: &Subject<'_>,
+        forms: &Forms,
     ) -> Result<(), ExportError> {
-        let storage = [WeightStorage::F32; 2];
-        let mut model = self.add(Precision::Fp32, encoder, storage)?;
-        for batch in BATCHES {
-            let (images, texts) = answers(&mut model, samples, batch)?;
-            for (tower, found, expected) in
-                [("image", images, &samples.images), ("text", texts, &samples.texts)]
-            {
-                let difference = worst_difference(&found, expected);
-                if difference.is_nan() || difference > EXACT {
-                    return Err(ExportError::Differs { tower, difference });
-                }
-                self.checks.push(format!(
-                    "{tower}: f32 in ONNX Runtime equals libtorch within {difference:.1e} ({} \
-                     samples, batches of {batch})",
-                    expected.len()
-                ));
-            }
+        let Subject { model, weights, .. } = subject;
+        let vision = format!("onnx/vision_model{}.onnx", precision.suffix());
+        let text = format!("onnx/text_model{}.onnx", precision.suffix());
+        self.write(&vision, &model.export_image_graph(weights, forms.image.storage)?)?;
+        self.write(&text, &model.export_text_graph(weights, forms.text.storage)?)?;
+        let weights = format!("image: {}; text: {}", forms.image.words(), forms.text.words());
+        let tolerance = forms.image.tolerance().min(forms.text.tolerance());
+        let depends = forms.image.depends_on_batch() || forms.text.depends_on_batch();
+        let batch = if depends { BATCH } else { 1 };
+        let stored = Stored { vision, text, weights, tolerance, batch };
+        self.manifest.precisions.insert(precision.name().to_owned(), stored);
+        self.write_manifest()
+    }
+
+    /// Lowers the tolerance of a precision whose answers were seen to differ by `spread` (1 - cosine)
+    /// between batches.
+    pub(super) fn tolerate(&mut self, precision: &str, spread: f32) {
+        if let Some(stored) = self.manifest.precisions.get_mut(precision) {
+            stored.tolerance = stored.tolerance.min(1.0 - MARGIN * spread);
         }
+    }
+
+    /// Runs `look` while the manifest names a precision of the image tower of `precision` and the
+    /// text tower of f32.
+    pub(super) fn with_text_of_f32<T>(
+        &mut self,
+        precision: Precision,
+        look: impl FnOnce(&Self, &str) -> Result<T, ExportError>,
+    ) -> Result<T, ExportError> {
+        const MIXED: &str = "mixed";
+        let stored = |precision: Precision| self.manifest.precisions.get(precision.name()).cloned();
+        if let (Some(mut mixed), Some(exact)) = (stored(precision), stored(Precision::Fp32)) {
+            mixed.text = exact.text;
+            self.manifest.precisions.insert(MIXED.to_owned(), mixed);
+        }
+        self.write_manifest()?;
+        let seen = look(self, MIXED);
+        self.manifest.precisions.remove(MIXED);
+        self.write_manifest()?;
+        seen
+    }
+
+    /// Writes figures down by way of text, which keeps 0.261 from becoming 0.26100000739.
+    pub(super) fn keep_figures(
+        &mut self,
+        precision: Precision,
+        figures: &Figures,
+    ) -> Result<(), ExportError> {
+        let text = serde_json::to_string(figures)?;
+        self.manifest.figures[precision.name()] = serde_json::from_str(&text)?;
+        self.checks.push(format!("{}: {}", precision.name(), figures.sentence()));
         Ok(())
     }
 
-    /// The compact graphs: int8 for a tower that keeps its answers by it, else f16.
-    pub(super) fn add_compact(
-        &mut self,
-        encoder: &Encoder,
-        samples: &Samples,
-    ) -> Result<(), ExportError> {
-        loop {
-            let mut storage = self.compact;
-            let mut model = self.add(Precision::Int8, encoder, storage)?;
-            let (images, texts) = answers(&mut model, samples, 1)?;
-            let found = [
-                ("image", worst_cosine(&images, &samples.images)),
-                ("text", worst_cosine(&texts, &samples.texts)),
-            ];
-            let mut again = false;
-            for ((tower, cosine), storage) in found.into_iter().zip(&mut storage) {
-                if cosine >= COMPACT_COSINE {
-                    continue;
-                }
-                if *storage == WeightStorage::F16 {
-                    return Err(ExportError::Coarse { tower, cosine });
-                }
-                (*storage, again) = (WeightStorage::F16, true);
-                self.checks.push(format!("{tower}: int8 keeps a cosine of only {cosine:.4}"));
-            }
-            if !again {
-                for ((tower, cosine), storage) in found.into_iter().zip(storage) {
-                    let words = storage.words();
-                    self.checks
-                        .push(format!("{tower}: cosine to f32 {cosine:.5} at worst ({words})"));
-                }
-                return Ok(());
-            }
-            self.compact = storage;
-        }
-    }
-
-    /// Stores one more tower of the compact form as f16; false where both are already. The image
-    /// tower first: kernels of few numbers lose more by int8 than large matrices do.
-    fn widen(&mut self, encoder: &Encoder) -> Result<bool, ExportError> {
-        let Some(tower) = self.compact.iter_mut().find(|s| **s == WeightStorage::Int8) else {
-            return Ok(false);
-        };
-        *tower = WeightStorage::F16;
-        self.add(Precision::Int8, encoder, self.compact)?;
-        Ok(true)
-    }
-
-    /// Writes the graphs of a precision, names them in the manifest and opens them.
-    fn add(
-        &mut self,
-        precision: Precision,
-        encoder: &Encoder,
-        [image, text]: [WeightStorage; 2],
-    ) -> Result<Model, ExportError> {
-        let ending = match precision {
-            Precision::Fp32 => "",
-            Precision::Int8 => "_int8",
-        };
-        let vision_file = format!("onnx/vision_model{ending}.onnx");
-        let text_file = format!("onnx/text_model{ending}.onnx");
-        self.write(&vision_file, &encoder.model.export_image_graph(&encoder.weights, image)?)?;
-        self.write(&text_file, &encoder.model.export_text_graph(&encoder.weights, text)?)?;
-        let weights =
-            format!("image: {}; text: {}; all arithmetic f32", image.words(), text.words());
-        let stored = Stored { vision: vision_file, text: text_file, weights, tolerance: TOLERANCE };
-        self.manifest.precisions.insert(precision.name().to_owned(), stored);
-        self.write_manifest()?;
-        let options = ModelOptions { threads: 1, precision: Some(precision.name().to_owned()) };
-        Ok(Model::open(&self.open()?, &options)?)
-    }
-
+    /// Takes the graphs of a precision out again.
     pub(super) fn drop_precision(&mut self, precision: Precision) -> Result<(), ExportError> {
         if let Some(stored) = self.manifest.precisions.remove(precision.name()) {
             for file in [stored.vision, stored.text] {
@@ -184,108 +137,36 @@ impl Draft {
         self.write_manifest()
     }
 
-    /// Measures what was written on the recipe's held-out sets, as it will be served, and refuses a
-    /// compact form that finds noticeably less than libtorch does.
-    pub(super) fn measure(
-        &mut self,
-        run: &Run,
-        encoder: &Encoder,
-        around: &mut Surroundings<'_>,
-    ) -> Result<(), ExportError> {
-        let held_out = HeldOut::open(&run.recipe)?;
-        if held_out.is_empty() {
-            self.checks.push("no figures: the recipe's [eval] names no set".to_owned());
-            return Ok(());
-        }
-        let trained = measure(run, encoder, &held_out, around)?;
-        let mut figures = serde_json::Map::new();
-        let names: Vec<String> = self.manifest.precisions.keys().cloned().collect();
-        for name in names {
-            let served = loop {
-                let served = self.measure_one(&name, &held_out, around)?;
-                match compare(&trained, &served) {
-                    Ok(()) => break served,
-                    Err(ExportError::Forgets { what, points })
-                        if name == Precision::Int8.name() && self.widen(encoder)? =>
-                    {
-                        let words = "so one tower more is stored as f16";
-                        self.checks
-                            .push(format!("int8 loses {points:.2} points of {what}, {words}"));
-                    }
-                    Err(error) => return Err(error),
-                }
-            };
-            self.checks.push(format!("{name}: {}", served.sentence()));
-            // By way of text, which keeps 0.261 from becoming 0.26100000739.
-            let text = serde_json::to_string(&served)?;
-            figures.insert(name, serde_json::from_str(&text)?);
-        }
-        self.manifest.figures = figures.into();
-        Ok(())
-    }
-
-    /// The figures of one precision as it will be served.
-    fn measure_one(
-        &self,
-        precision: &str,
-        held_out: &HeldOut,
-        around: &mut Surroundings<'_>,
-    ) -> Result<Figures, ExportError> {
-        let precision = Some(precision.to_owned());
-        let options = ModelOptions { threads: around.threads, precision };
-        let mut embedder = BundleEmbedder::open(self.open()?, &options, around.watch, around.stop)?;
-        Ok(measure_with(&mut embedder, held_out, &self.manifest.templates)?)
-    }
-
-    /// Records what each precision answers to the reference inputs.
+    /// Records what each precision answers to the reference inputs, one by one.
     pub(super) fn record_references(&mut self, threads: usize) -> Result<(), ExportError> {
-        let names: Vec<String> = self.manifest.precisions.keys().cloned().collect();
         self.manifest.reference.texts = TEXTS.map(str::to_owned).to_vec();
         self.write_manifest()?;
-        let mut embeddings = BTreeMap::new();
-        for name in names {
-            let bundle = self.open()?;
-            let options = ModelOptions { threads, precision: Some(name.clone()) };
-            let mut model = Model::open(&bundle, &options)?;
-            embeddings.insert(name, self.reference_answers(&bundle, &mut model)?);
+        let inputs = reference::inputs(&self.open()?, &self.manifest.reference.pictures)?;
+        for (name, stored) in self.manifest.precisions.clone() {
+            let mut model = self.open_model(&name, threads)?;
+            let mut answers = |side| {
+                let alone = inputs.answers(side, &mut model, 1)?;
+                let together = inputs.answers(side, &mut model, stored.batch)?;
+                self.tolerate(&name, 1.0 - worst_cosine(&alone, &together));
+                Ok::<_, ExportError>(alone.into_iter().map(Embedding::into_vec).collect())
+            };
+            let (texts, pictures) = (answers(Side::Text)?, answers(Side::Image)?);
+            let answers = ReferenceEmbeddings { texts, pictures };
+            self.manifest.reference.embeddings.insert(name, answers);
         }
-        self.manifest.reference.embeddings = embeddings;
         self.write_manifest()
-    }
-
-    fn reference_answers(
-        &self,
-        bundle: &ModelBundle,
-        model: &mut Model,
-    ) -> Result<ReferenceEmbeddings, ExportError> {
-        let mut all = ReferenceEmbeddings::default();
-        for text in TEXTS {
-            let tokens =
-                bundle.tokenizer.encode(text).map_err(crate::encoder::EncoderError::from)?;
-            all.texts.extend(model.text.embed(&[tokens])?.into_iter().map(Embedding::into_vec));
-        }
-        for name in &self.manifest.reference.pictures {
-            let path = self.folder.path().join(name);
-            let bytes = std::fs::read(&path)
-                .map_err(|source| ExportError::Read { path: path.clone(), source })?;
-            let picture = decode(&bytes, &DecodeLimits::default())
-                .map_err(|e| ExportError::Read { path, source: std::io::Error::other(e) })?;
-            let pixels = bundle.processor.process(&picture.pixels);
-            all.pictures.extend(model.image.embed(&[pixels])?.into_iter().map(Embedding::into_vec));
-        }
-        Ok(all)
     }
 
     /// Opens the bundle as its readers do, lets it check itself, and moves it to its place.
     pub(super) fn finish(mut self, out: &Path, threads: usize) -> Result<Report, ExportError> {
         for name in self.manifest.precisions.keys() {
-            let bundle = self.open()?;
-            let options = ModelOptions { threads, precision: Some(name.clone()) };
-            let mut model = Model::open(&bundle, &options)?;
-            if let Some(check) = runtime::self_check(&mut model, &bundle)? {
+            let mut model = self.open_model(name, threads)?;
+            if let Some(check) = runtime::self_check(&mut model, &self.open()?)? {
                 let (compared, lowest) = (check.compared, check.lowest_cosine);
+                let tolerance = self.manifest.precisions[name].tolerance;
                 self.checks.push(format!(
-                    "{name}: the self-check holds ({compared} answers, cosine {lowest:.6} at worst)"
+                    "{name}: the self-check holds ({compared} answers, cosine {lowest:.6} at \
+                     worst, {tolerance:.4} asked)"
                 ));
             }
         }
@@ -296,6 +177,12 @@ impl Draft {
         // The temporary folder has another name now; there is nothing left to remove.
         let _ = self.folder.keep();
         Ok(Report { id: self.manifest.id.to_string(), checks: self.checks, size_bytes })
+    }
+
+    /// A precision of the bundle as it is so far.
+    pub(super) fn open_model(&self, precision: &str, threads: usize) -> Result<Model, ExportError> {
+        let options = ModelOptions { threads, precision: Some(precision.to_owned()) };
+        Ok(Model::open(&self.open()?, &options)?)
     }
 
     fn size_bytes(&self) -> Result<u64, ExportError> {
@@ -315,7 +202,8 @@ impl Draft {
         Ok(total)
     }
 
-    fn open(&self) -> Result<ModelBundle, ExportError> {
+    /// The bundle as it is so far.
+    pub(super) fn open(&self) -> Result<ModelBundle, ExportError> {
         Ok(ModelBundle::open(self.folder.path())?)
     }
 
@@ -333,28 +221,11 @@ impl Draft {
     }
 }
 
-/// All samples through both towers, `batch` at a time.
-fn answers(
-    model: &mut Model,
-    samples: &Samples,
-    batch: usize,
-) -> Result<(Vec<Embedding>, Vec<Embedding>), ExportError> {
-    let (mut images, mut texts) = (Vec::new(), Vec::new());
-    for chunk in samples.pixels.chunks(batch) {
-        images.extend(model.image.embed(chunk)?);
-    }
-    for chunk in samples.tokens.chunks(batch) {
-        let chunk: &[TokenIds] = chunk;
-        texts.extend(model.text.embed(chunk)?);
-    }
-    Ok((images, texts))
-}
-
 /// sha-256 over the f32 weights in the order of their names, then `files`.
-fn model_id(encoder: &Encoder, files: &[&[u8]]) -> Result<ModelId, ExportError> {
+fn model_id(weights: &Weights, files: &[&[u8]]) -> Result<ModelId, ExportError> {
     let mut hasher = Sha256::new();
-    for (name, _) in encoder.weights.iter() {
-        let (shape, data) = encoder.weights.data(name)?;
+    for (name, _) in weights.iter() {
+        let (shape, data) = weights.data(name)?;
         hasher.update(name.as_bytes());
         hasher.update(format!("{shape:?}").as_bytes());
         let bytes: Vec<u8> = data.iter().flat_map(|x| x.to_le_bytes()).collect();
@@ -367,36 +238,18 @@ fn model_id(encoder: &Encoder, files: &[&[u8]]) -> Result<ModelId, ExportError> 
     Ok(ModelId(hex(&hasher.finalize())))
 }
 
-fn manifest(run: &Run, encoder: &Encoder, id: ModelId) -> Result<Manifest, ExportError> {
-    let logit_scale = encoder.weights.data(LOGIT_SCALE)?.1.first().copied();
+fn manifest(subject: &Subject<'_>, id: ModelId) -> Result<Manifest, ExportError> {
+    let logit_scale = subject.weights.data(LOGIT_SCALE)?.1.first().copied();
     Ok(Manifest {
         id,
-        logit_scale: logit_scale.unwrap_or(encoder.model.config.logit_scale_init_value),
+        logit_scale: logit_scale.unwrap_or(subject.model.config.logit_scale_init_value),
         logit_bias: None,
-        templates: run.recipe.templates(),
-        context_length: encoder.tokenizer.context_length(),
+        templates: subject.templates.clone(),
+        context_length: subject.context_length,
         precisions: BTreeMap::new(),
         reference: Reference::default(),
         figures: json!({}),
         licences: Vec::new(),
         made_by: concat!("clipsight-trainer ", env!("CARGO_PKG_VERSION")).to_owned(),
     })
-}
-
-/// Refuses a form that finds noticeably less than the model that was trained.
-fn compare(trained: &Figures, served: &Figures) -> Result<(), ExportError> {
-    let mut pairs = Vec::new();
-    if let (Some(a), Some(b)) = (&trained.captions, &served.captions) {
-        let (a_text, b_text) = (a.text_to_image.recall_at_10, b.text_to_image.recall_at_10);
-        pairs.push(("text→image R@10", a_text - b_text));
-        let (a_image, b_image) = (a.image_to_text.recall_at_10, b.image_to_text.recall_at_10);
-        pairs.push(("image→text R@10", a_image - b_image));
-    }
-    if let (Some(a), Some(b)) = (&trained.labels, &served.labels) {
-        pairs.push(("top-1", a.classification.top_1 - b.classification.top_1));
-    }
-    match pairs.into_iter().find(|(_, loss)| *loss > COMPACT_RECALL) {
-        Some((what, loss)) => Err(ExportError::Forgets { what, points: 100.0 * loss }),
-        None => Ok(()),
-    }
 }

@@ -8,8 +8,11 @@
 
 mod card;
 mod draft;
+mod forms;
+mod narrow;
 mod reference;
 mod samples;
+mod trial;
 
 use std::path::{Path, PathBuf};
 
@@ -18,24 +21,39 @@ use tch::TchError;
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::data::DataError;
-use crate::encoder::{Encoder, EncoderError};
+use crate::encoder::{Encoder, EncoderError, processor_config};
 use crate::eval::EvalError;
-use crate::model::ModelError;
+use crate::model::{DualEncoder, ModelError, Weights};
 use crate::run::Run;
 use crate::tensor_file::TensorFileError;
 use crate::train::{Surroundings, TrainError, restore};
 
 use draft::Draft;
-use samples::Samples;
+use trial::Trial;
 
-/// Largest difference of a normalized embedding's number between libtorch and ONNX Runtime, in f32.
-pub const EXACT: f32 = 1e-4;
+pub use forms::Precision;
+pub use narrow::{EXACT, LEAST_COSINE, LEAST_COSINE_BESIDE_RECALL};
+pub use samples::{Inputs, Samples};
+pub use trial::MOST_LOST;
 
-/// Lowest cosine to the f32 embedding that a compact form may have.
-pub const COMPACT_COSINE: f32 = 0.99;
-
-/// How much recall at 10 a compact form may lose, as a share.
-pub const COMPACT_RECALL: f32 = 0.005;
+/// What is exported.
+#[derive(Debug)]
+pub struct Subject<'a> {
+    /// The forward code and its configuration.
+    pub model: &'a DualEncoder,
+    /// The trained weights.
+    pub weights: &'a Weights,
+    /// `tokenizer.json`
+    pub tokenizer: &'a Path,
+    /// The longest text in tokens, special ones included.
+    pub context_length: usize,
+    /// `preprocessor_config.json`
+    pub processor: serde_json::Value,
+    /// Templates that classes are put into.
+    pub templates: Vec<String>,
+    /// What the graphs are compared with libtorch on.
+    pub samples: Samples,
+}
 
 /// What to write.
 #[derive(Debug, Clone, Default)]
@@ -46,26 +64,6 @@ pub struct Request {
     pub card: Option<PathBuf>,
     /// What the model was made from.
     pub licences: Vec<Licence>,
-}
-
-/// Forms in which a bundle can hold the weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
-pub enum Precision {
-    /// As trained.
-    Fp32,
-    /// Weights as int8 or f16, widened to f32 when loaded: a quarter of the size.
-    Int8,
-}
-
-impl Precision {
-    /// Its name in a manifest.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Fp32 => "fp32",
-            Self::Int8 => "int8",
-        }
-    }
 }
 
 /// What was written.
@@ -151,22 +149,27 @@ pub enum ExportError {
         /// The largest difference of a number.
         difference: f32,
     },
-    /// No compact form is near enough.
+    /// No form of a precision is near enough.
     #[error(
-        "the compact {tower} graph keeps a cosine of {cosine:.4} at worst, less than \
-         {COMPACT_COSINE}; export with --precision fp32"
+        "the {tower} graph of {precision} keeps a cosine of {cosine:.4} at worst, less than \
+         {LEAST_COSINE}, however it is stored; leave {precision} out with --precision"
     )]
     Coarse {
+        /// As a manifest names it.
+        precision: &'static str,
         /// "image" or "text".
         tower: &'static str,
         /// The lowest cosine.
         cosine: f32,
     },
-    /// The compact form finds less.
+    /// The widest form of a precision finds less.
     #[error(
-        "int8 loses {points:.2} points of {what}, more than half a point; export with --precision fp32"
+        "{precision} loses {points:.2} points of {what}, more than half a point, however it is \
+         stored; leave {precision} out with --precision"
     )]
     Forgets {
+        /// As a manifest names it.
+        precision: &'static str,
         /// The figure.
         what: &'static str,
         /// The loss in percentage points.
@@ -184,25 +187,71 @@ pub fn export(
     request: &Request,
     around: &mut Surroundings<'_>,
 ) -> Result<Report, ExportError> {
-    if out.read_dir().is_ok_and(|mut entries| entries.next().is_some()) || out.is_file() {
-        return Err(ExportError::Taken { path: out.to_owned() });
-    }
+    free(out)?;
     let mut encoder = Encoder::from_recipe(&run.recipe)?;
     let checkpoint = Checkpoint::newest(&run.checkpoints())?;
     restore(&mut encoder, &checkpoint).map_err(Box::new)?;
-    let samples = Samples::load(run, &encoder, around.threads)?;
-    let wanted = |p| request.precisions.is_empty() || request.precisions.contains(&p);
+    let subject = Subject {
+        model: &encoder.model,
+        weights: &encoder.weights,
+        tokenizer: &encoder.tokenizer_file,
+        context_length: encoder.tokenizer.context_length(),
+        processor: processor_config(&run.recipe.image),
+        templates: run.recipe.templates(),
+        samples: Samples::load(run, &encoder, around.threads)?,
+    };
+    let threads = around.threads;
+    let trial = Trial::begin(run, &encoder, around)?;
+    write(&subject, out, request, trial, threads)
+}
 
-    let mut draft = Draft::begin(run, &encoder, out, &request.licences)?;
-    draft.add_exact(&encoder, &samples)?;
-    if wanted(Precision::Int8) {
-        draft.add_compact(&encoder, &samples)?;
+/// Writes `subject` as a bundle at `out`, without figures: how narrow a tower may be is decided by
+/// its cosines alone. ONNX Runtime must be loaded.
+///
+/// # Errors
+/// [`ExportError`]; nothing is then left at `out`.
+pub fn export_unmeasured(
+    subject: &Subject<'_>,
+    out: &Path,
+    request: &Request,
+    threads: usize,
+) -> Result<Report, ExportError> {
+    write(subject, out, request, None, threads)
+}
+
+fn write(
+    subject: &Subject<'_>,
+    out: &Path,
+    request: &Request,
+    mut trial: Option<Trial<'_, '_>>,
+    threads: usize,
+) -> Result<Report, ExportError> {
+    free(out)?;
+    let wanted = |p| request.precisions.is_empty() || request.precisions.contains(&p);
+    let mut draft = Draft::begin(subject, out, &request.licences)?;
+    narrow::add_exact(&mut draft, subject)?;
+    if let (true, Some(trial)) = (wanted(Precision::Fp32), &mut trial) {
+        narrow::add_figures(&mut draft, trial)?;
+    }
+    for precision in [Precision::Fp16, Precision::Int8] {
+        if wanted(precision) {
+            narrow::add(&mut draft, precision, subject, trial.as_mut())?;
+        }
     }
     if !wanted(Precision::Fp32) {
         draft.drop_precision(Precision::Fp32)?;
     }
-    draft.measure(run, &encoder, around)?;
-    draft.record_references(around.threads)?;
+    if trial.is_none() {
+        draft.checks.push("no figures: no held-out set is named".to_owned());
+    }
+    draft.record_references(threads)?;
     card::write(&draft, request.card.as_deref())?;
-    draft.finish(out, around.threads)
+    draft.finish(out, threads)
+}
+
+fn free(out: &Path) -> Result<(), ExportError> {
+    if out.read_dir().is_ok_and(|mut entries| entries.next().is_some()) || out.is_file() {
+        return Err(ExportError::Taken { path: out.to_owned() });
+    }
+    Ok(())
 }

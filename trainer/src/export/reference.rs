@@ -3,7 +3,12 @@
 
 use std::io::Cursor;
 
-use clip::image::{ImageFormat, RgbImage};
+use clip::ModelBundle;
+use clip::image::{DecodeLimits, ImageFormat, RgbImage, decode};
+
+use super::ExportError;
+use super::samples::Inputs;
+use crate::encoder::EncoderError;
 
 /// A picture cannot be encoded.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +46,26 @@ pub(super) fn pictures() -> Result<Vec<(&'static str, Vec<u8>)>, DrawError> {
         Ok((name, png.into_inner()))
     })
     .collect()
+}
+
+/// The inputs as the readers of `bundle` get them, from its files.
+///
+/// # Errors
+/// [`ExportError::Read`] for a picture that was damaged meanwhile, [`ExportError::Encoder`] for a
+/// tokenizer that cannot read a text.
+pub(super) fn inputs(bundle: &ModelBundle, pictures: &[String]) -> Result<Inputs, ExportError> {
+    let tokens = TEXTS.iter().map(|text| bundle.tokenizer.encode(text));
+    let tokens = tokens.collect::<Result<Vec<_>, _>>().map_err(EncoderError::from)?;
+    let mut pixels = Vec::with_capacity(pictures.len());
+    for name in pictures {
+        let path = bundle.dir.join(name);
+        let read = |source| ExportError::Read { path: path.clone(), source };
+        let bytes = std::fs::read(&path).map_err(read)?;
+        let picture = decode(&bytes, &DecodeLimits::default());
+        let picture = picture.map_err(|error| read(std::io::Error::other(error)))?;
+        pixels.push(bundle.processor.process(&picture.pixels));
+    }
+    Ok(Inputs { pixels, tokens })
 }
 
 /// A sky that darkens upward, a sun on the right, hills and a field.
@@ -85,8 +110,7 @@ mod tests {
     #[test]
     fn every_picture_is_oblong_and_reads_back() {
         for (name, png) in pictures().unwrap() {
-            let limits = clip::image::DecodeLimits::default();
-            let picture = clip::image::decode(&png, &limits).unwrap().pixels;
+            let picture = decode(&png, &DecodeLimits::default()).unwrap().pixels;
             assert_ne!(picture.width(), picture.height(), "{name}");
             assert!(png.len() < 40_000, "{name} has {} bytes", png.len());
         }

@@ -1,9 +1,10 @@
-//! Real pictures and texts, with libtorch's answers to them.
+//! Pictures and texts, with libtorch's answers to them.
 
 use std::sync::Arc;
 
 use clip::image::PixelValues;
 use clip::{Embedding, TokenIds};
+use runtime::Model;
 
 use super::{ExportError, reference};
 use crate::data::Dataset;
@@ -15,12 +16,24 @@ use crate::run::Run;
 /// Pictures and captions that are taken from the run's own sets.
 const TAKEN: usize = 24;
 
+/// What both towers are asked.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    /// Pictures.
+    pub pixels: Vec<PixelValues>,
+    /// Texts.
+    pub tokens: Vec<TokenIds>,
+}
+
 /// Inputs and the f32 answers of libtorch.
-pub(super) struct Samples {
-    pub(super) pixels: Vec<PixelValues>,
-    pub(super) tokens: Vec<TokenIds>,
-    pub(super) images: Vec<Embedding>,
-    pub(super) texts: Vec<Embedding>,
+#[derive(Debug)]
+pub struct Samples {
+    /// Texts of like length best stand together, for the batches.
+    pub inputs: Inputs,
+    /// The pictures' embeddings.
+    pub images: Vec<Embedding>,
+    /// The texts' embeddings.
+    pub texts: Vec<Embedding>,
 }
 
 impl Samples {
@@ -50,7 +63,40 @@ impl Samples {
         let all: Vec<&TokenIds> = tokens.iter().collect();
         let pooled = tch::no_grad(|| encoder.pooled_tokens(&all))?;
         let texts = encoder.embeddings(Side::Text, &pooled)?;
-        Ok(Self { pixels, tokens, images, texts })
+        Ok(Self { inputs: Inputs { pixels, tokens }, images, texts })
+    }
+
+    /// What libtorch answered.
+    pub(super) fn expected(&self, side: Side) -> &[Embedding] {
+        match side {
+            Side::Image => &self.images,
+            Side::Text => &self.texts,
+        }
+    }
+}
+
+impl Inputs {
+    /// What a tower of `model` answers to all of them, `batch` at a time.
+    pub(super) fn answers(
+        &self,
+        side: Side,
+        model: &mut Model,
+        batch: usize,
+    ) -> Result<Vec<Embedding>, ExportError> {
+        let mut all = Vec::new();
+        match side {
+            Side::Image => {
+                for chunk in self.pixels.chunks(batch) {
+                    all.extend(model.image.embed(chunk)?);
+                }
+            }
+            Side::Text => {
+                for chunk in self.tokens.chunks(batch) {
+                    all.extend(model.text.embed(chunk)?);
+                }
+            }
+        }
+        Ok(all)
     }
 }
 

@@ -250,6 +250,7 @@ impl DualEncoder {
         let batch = Dimension::Named("batch");
         let shape = [batch, Dimension::Fixed(3), side, side];
         let pixels = ops.graph.input("pixel_values", ElementType::F32, &shape);
+        let pixels = ops.enter(&pixels);
         let embeds = self.image_embeddings(&mut ops, &pixels)?;
         let shape = [batch, Dimension::Fixed(self.config.projection_dim)];
         ops.graph.output(&embeds, "image_embeds", ElementType::F32, &shape);

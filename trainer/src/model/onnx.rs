@@ -17,8 +17,6 @@ type Recorded = Result<Wire, ModelError>;
 /// The least of an attention's scores: e⁻¹⁰⁰⁰⁰ is 0 in f32.
 const UNSEEN: f32 = -10_000.0;
 
-const F32: (&str, Attribute) = ("to", Attribute::Int(ElementType::F32 as i64));
-
 impl<'w> Onnx<'w> {
     /// An empty graph `name` over `weights`.
     #[must_use]
@@ -26,10 +24,44 @@ impl<'w> Onnx<'w> {
         Self { weights, storage, graph: GraphBuilder::new(name) }
     }
 
-    /// A vector or other small weight, always f32.
+    /// An f32 input as the operations compute with it.
+    pub fn enter(&mut self, x: &Wire) -> Wire {
+        match self.storage.arithmetic() {
+            ElementType::F32 => x.clone(),
+            arithmetic => self.cast(x, arithmetic),
+        }
+    }
+
+    /// The result of an operation as f32.
+    pub fn leave(&mut self, x: &Wire) -> Wire {
+        match self.storage.arithmetic() {
+            ElementType::F32 => x.clone(),
+            _ => self.cast(x, ElementType::F32),
+        }
+    }
+
+    fn cast(&mut self, x: &Wire, to: ElementType) -> Wire {
+        self.graph.node("Cast", &[x], &[("to", Attribute::Int(to as i64))])
+    }
+
+    /// Integers or truths as the operations compute with them.
+    fn number(&mut self, x: &Wire) -> Wire {
+        self.cast(x, self.storage.arithmetic())
+    }
+
+    /// Numbers that are not stored compactly.
+    fn plain(&mut self, label: &str, dims: &[usize], data: &[f32]) -> Wire {
+        self.storage.add_plain(&mut self.graph, label, dims, data)
+    }
+
+    fn scalar(&mut self, label: &str, value: f32) -> Wire {
+        self.plain(label, &[], &[value])
+    }
+
+    /// A vector or other small weight.
     fn small(&mut self, name: &str) -> Recorded {
         let (dims, data) = self.weights.data(name)?;
-        Ok(self.graph.f32s(name, &dims, &data))
+        Ok(self.plain(name, &dims, &data))
     }
 
     /// A table `[rows, width]`.
@@ -117,7 +149,7 @@ impl Ops for Onnx<'_> {
         }
         let matrix = Matrix { dims: &dims, channel_axis: 0, data: &kernel };
         let weight = self.storage.add(&mut self.graph, &weight_name, matrix);
-        let bias = self.graph.f32s(&format!("{}.folded", norm.name), &[outputs], &shift);
+        let bias = self.plain(&format!("{}.folded", norm.name), &[outputs], &shift);
         let groups = if conv.depthwise { outputs } else { 1 };
         let attributes = [
             ("auto_pad", Attribute::Text("SAME_UPPER")),
@@ -151,14 +183,14 @@ impl Ops for Onnx<'_> {
     }
 
     fn relu6(&mut self, x: Wire) -> Recorded {
-        let (low, high) = (self.graph.scalar("low", 0.0), self.graph.scalar("high", 6.0));
+        let (low, high) = (self.scalar("low", 0.0), self.scalar("high", 6.0));
         Ok(self.op("Clip", &[&x, &low, &high]))
     }
 
     /// The chain that ONNX Runtime fuses: `0.5 · (x · (erf(x / √2) + 1))`.
     fn gelu(&mut self, x: &Wire) -> Recorded {
-        let root = self.graph.scalar("root_two", std::f32::consts::SQRT_2);
-        let (one, half) = (self.graph.scalar("one", 1.0), self.graph.scalar("half", 0.5));
+        let root = self.scalar("root_two", std::f32::consts::SQRT_2);
+        let (one, half) = (self.scalar("one", 1.0), self.scalar("half", 0.5));
         let scaled = self.op("Div", &[x, &root]);
         let erf = self.op("Erf", &[&scaled]);
         let twice_phi = self.op("Add", &[&erf, &one]);
@@ -167,7 +199,7 @@ impl Ops for Onnx<'_> {
     }
 
     fn quick_gelu(&mut self, x: &Wire) -> Recorded {
-        let slope = self.graph.scalar("slope", 1.702);
+        let slope = self.scalar("slope", 1.702);
         let scaled = self.op("Mul", &[x, &slope]);
         let share = self.op("Sigmoid", &[&scaled]);
         Ok(self.op("Mul", &[x, &share]))
@@ -204,7 +236,7 @@ impl Ops for Onnx<'_> {
         let row = data.chunks(width.max(1)).nth(index).ok_or_else(|| {
             misshapen(format!("{name}.weight"), &[int(index + 1), int(width)], &[rows, width])
         })?;
-        Ok(self.graph.f32s(&format!("{name}.row"), &[width], row))
+        Ok(self.plain(&format!("{name}.row"), &[width], row))
     }
 
     fn all_rows(&mut self, name: &str) -> Recorded {
@@ -238,7 +270,7 @@ impl Ops for Onnx<'_> {
             EndToken::Id(id) => {
                 let id = self.graph.i64s("end", &[], &[id]);
                 let equal = self.op("Equal", &[ids, &id]);
-                self.graph.node("Cast", &[&equal], &[F32])
+                self.cast(&equal, ElementType::F32)
             }
             EndToken::Highest => ids.clone(),
         };
@@ -255,22 +287,22 @@ impl Ops for Onnx<'_> {
         let own = self.unsqueeze(&places, &[0, 1, 3]); // [1, 1, L, 1]
         let others = self.unsqueeze(&places, &[0, 1, 2]); // [1, 1, 1, L]
         let behind = self.op("Greater", &[&others, &own]); // [1, 1, L, L]
-        let behind = self.graph.node("Cast", &[&behind], &[F32]);
-        let unseen = self.graph.scalar("unseen", UNSEEN);
+        let behind = self.number(&behind);
+        let unseen = self.scalar("unseen", UNSEEN);
         Ok(self.op("Mul", &[&behind, &unseen]))
     }
 
     fn padding_bias(&mut self, mask: &Wire) -> Recorded {
-        let real = self.graph.node("Cast", &[mask], &[F32]);
+        let real = self.number(mask);
         let real = self.unsqueeze(&real, &[1, 2]);
-        let (one, large) = (self.graph.scalar("one", 1.0), self.graph.scalar("large", 10_000.0));
+        let (one, large) = (self.scalar("one", 1.0), self.scalar("large", 10_000.0));
         let minus_padding = self.op("Sub", &[&real, &one]);
         Ok(self.op("Mul", &[&minus_padding, &large]))
     }
 
     /// Plain `MatMul` and `Softmax`; ONNX Runtime folds the transposes and the scale into them.
     fn attention(&mut self, qkv: [&Wire; 3], heads: Heads, bias: Option<&Wire>) -> Recorded {
-        let scale = self.graph.scalar("scale", (heads.width as f32).sqrt().recip());
+        let scale = self.scalar("scale", (heads.width as f32).sqrt().recip());
         let q = self.split_heads(qkv[0], heads, [0, 2, 1, 3]); // [B, heads, L, d]
         let k = self.split_heads(qkv[1], heads, [0, 2, 3, 1]); // [B, heads, d, L]
         let v = self.split_heads(qkv[2], heads, [0, 2, 1, 3]); // [B, heads, L, d]
@@ -289,11 +321,11 @@ impl Ops for Onnx<'_> {
     }
 
     fn masked_mean(&mut self, x: &Wire, mask: &Wire) -> Recorded {
-        let mask = self.graph.node("Cast", &[mask], &[F32]);
+        let mask = self.number(mask);
         let mask = self.unsqueeze(&mask, &[2]); // [B, L, 1]
         let real = self.op("Mul", &[x, &mask]);
         let (sum, count) = (self.sum_tokens(&real), self.sum_tokens(&mask)); // [B, W], [B, 1]
-        let one = self.graph.scalar("one", 1.0);
+        let one = self.scalar("one", 1.0);
         let count = self.op("Max", &[&count, &one]);
         Ok(self.op("Div", &[&sum, &count]))
     }
@@ -310,7 +342,9 @@ impl Ops for Onnx<'_> {
         Ok(self.op("Div", &[&centred, &std]))
     }
 
+    /// In f32: the least length has no place in f16, and squares may have none either.
     fn l2_normalize(&mut self, x: &Wire) -> Recorded {
+        let x = &self.leave(x);
         let axes = [("axes", Attribute::Ints(vec![-1])), ("keepdims", Attribute::Int(1))];
         let length = self.graph.node("ReduceL2", &[x], &axes);
         let least = self.graph.scalar("least", 1e-12);

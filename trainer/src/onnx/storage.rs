@@ -1,10 +1,11 @@
 //! How a weight lies in the file, and how it is multiplied.
 //!
-//! Arithmetic is f32 but for the products of [`WeightStorage::Int8Dynamic`]: compact forms are widened by `Cast` (and `Mul` with the
-//! scales), which ONNX Runtime's constant folding runs once when the session is made: seen in the
-//! optimized graphs of version 1.32, under plain session settings. `DequantizeLinear` would not do:
-//! unless the session sets `session.disable_quant_qdq`, it is fused with its `MatMul` into
-//! `MatMulNBits`, which goes back to the bytes at each run.
+//! Arithmetic is f32 but in [`WeightStorage::Half`] and for the products of
+//! [`WeightStorage::Int8Dynamic`]: compact forms are widened by `Cast` (and `Mul` with the scales),
+//! which ONNX Runtime's constant folding runs once when the session is made: seen in the optimized
+//! graphs of version 1.32, under plain session settings. `DequantizeLinear` would not do: unless the
+//! session sets `session.disable_quant_qdq`, it is fused with its `MatMul` into `MatMulNBits`, which
+//! goes back to the bytes at each run.
 
 use super::{Attribute, ElementType, GraphBuilder, Wire};
 
@@ -13,6 +14,10 @@ use super::{Attribute, ElementType, GraphBuilder, Wire};
 pub enum WeightStorage {
     /// As trained.
     F32,
+    /// Half precision, weights and arithmetic alike, from the first operation to the features; only
+    /// their length is computed in f32. For devices that multiply f16 fast: a CPU widens every
+    /// operand, and must not rewrite such convolutions (see the crate `runtime`).
+    Half,
     /// Half precision for all but the small ones (fewer than 1,024 numbers).
     F16,
     /// Signed bytes with one f32 scale for each output channel (each row of an embedding) for
@@ -46,6 +51,7 @@ impl WeightStorage {
     pub fn words(self) -> &'static str {
         match self {
             Self::F32 => "f32",
+            Self::Half => "f16, multiplied and added as f16; lengths f32",
             Self::F16 => "f16, widened to f32 at load; small tensors f32",
             Self::Int8 => {
                 "int8 with an f32 scale per output channel, widened to f32 at load; \
@@ -59,10 +65,47 @@ impl WeightStorage {
         }
     }
 
-    /// Adds a weight to `graph` in this form; the wire carries f32.
+    /// What is done with a tower in this form, in few words.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "in f32",
+            Self::Half => "multiplied as f16",
+            Self::F16 => "stored as f16",
+            Self::Int8 => "stored as int8",
+            Self::Int8Dynamic => "multiplied as int8",
+        }
+    }
+
+    /// What the operations between input and features compute with.
+    #[must_use]
+    pub fn arithmetic(self) -> ElementType {
+        match self {
+            Self::Half => ElementType::F16,
+            Self::F32 | Self::F16 | Self::Int8 | Self::Int8Dynamic => ElementType::F32,
+        }
+    }
+
+    /// Adds numbers that are never stored compactly; the wire carries [`Self::arithmetic`].
+    pub fn add_plain(
+        self,
+        graph: &mut GraphBuilder,
+        label: &str,
+        dims: &[usize],
+        data: &[f32],
+    ) -> Wire {
+        match self {
+            Self::Half => graph.f16s(label, dims, data),
+            Self::F32 | Self::F16 | Self::Int8 | Self::Int8Dynamic => graph.f32s(label, dims, data),
+        }
+    }
+
+    /// Adds a weight to `graph` in this form; the wire carries [`Self::arithmetic`].
     pub fn add(self, graph: &mut GraphBuilder, label: &str, matrix: Matrix<'_>) -> Wire {
         match self.form_of(&matrix) {
-            Self::F32 => graph.f32s(label, matrix.dims, matrix.data),
+            plain @ (Self::F32 | Self::Half) => {
+                plain.add_plain(graph, label, matrix.dims, matrix.data)
+            }
             Self::F16 => {
                 let narrow = graph.f16s(label, matrix.dims, matrix.data);
                 widen(graph, &narrow)
@@ -110,8 +153,8 @@ impl WeightStorage {
     ) -> Wire {
         let axis = [("axis", Attribute::Int(0))];
         match self.form_of(&table) {
-            Self::F32 => {
-                let rows = graph.f32s(label, table.dims, table.data);
+            plain @ (Self::F32 | Self::Half) => {
+                let rows = plain.add_plain(graph, label, table.dims, table.data);
                 graph.node("Gather", &[&rows, ids], &axis)
             }
             Self::F16 => {

@@ -2,6 +2,8 @@
 //!
 //! `fixtures/tiny_clip` and `fixtures/make_clip.py` hold a small random CLIP and its answers.
 
+mod bundle;
+
 use std::path::{Path, PathBuf};
 
 use clip::config::TextConfig;

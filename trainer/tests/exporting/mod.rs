@@ -38,8 +38,10 @@ fn a_bundle_answers_in_onnx_runtime_as_the_run_does_in_libtorch() {
     let manifest = bundle.manifest.clone().unwrap();
     assert_eq!(manifest.id.to_string(), report.id);
     assert_eq!(manifest.templates, ["a photo of a {}", "a photo of {}", "this is {}"]);
-    assert_eq!(manifest.precisions.keys().collect::<Vec<_>>(), ["fp32", "int8"]);
-    assert!(manifest.figures["int8"]["labels"]["top_1"].is_number());
+    assert_eq!(manifest.precisions.keys().collect::<Vec<_>>(), ["fp16", "fp32", "int8"]);
+    for precision in ["fp32", "fp16", "int8"] {
+        assert!(manifest.figures[precision]["labels"]["top_1"].is_number(), "{precision}");
+    }
 
     let stop = Stop::new();
     let mut encoder = Encoder::from_recipe(&run.recipe).unwrap();
@@ -53,7 +55,7 @@ fn a_bundle_answers_in_onnx_runtime_as_the_run_does_in_libtorch() {
     let cache = run.cache();
     let mut torch = RunEmbedder { pass: pass(&run.recipe, &encoder, &cache, &mut around) };
     let (pictures, texts) = (torch.pictures(&set).unwrap(), torch.texts(&words).unwrap());
-    for (precision, lowest) in [("fp32", 0.999_999), ("int8", 0.99)] {
+    for (precision, lowest) in [("fp32", 0.999_999), ("fp16", 0.9999), ("int8", 0.99)] {
         let options = ModelOptions { threads: 1, precision: Some(precision.to_owned()) };
         let mut silent = Silent;
         let mut onnx = BundleEmbedder::open(bundle.clone(), &options, &mut silent, &stop).unwrap();

@@ -2,7 +2,7 @@
 
 use clipsight_trainer::model::{ModelError, Onnx, Ops, Torch, Weights};
 use clipsight_trainer::onnx::{Dimension, ElementType, WeightStorage, Wire};
-use runtime::{Graph, Input, Output};
+use runtime::{Graph, Input, Output, Running};
 use tch::{Device, Kind, Tensor};
 
 /// Something to run over any `Ops`.
@@ -85,7 +85,8 @@ pub(super) fn agree(
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("case.onnx");
     std::fs::write(&path, record(case, weights, storage, &feeds[0]).unwrap()).unwrap();
-    let mut graph = Graph::open(&path, 1).unwrap();
+    let half = storage == WeightStorage::Half;
+    let mut graph = Graph::open_with(&path, Running { threads: 1, cuda: false, half }).unwrap();
     for feed in feeds {
         let inputs: Vec<Tensor> = feed.iter().map(|feed| feed.tensor()).collect();
         let expected = case.run(&mut Torch::new(weights), copies(&inputs)).unwrap();
@@ -123,9 +124,12 @@ fn record(
     for (index, feed) in feed.iter().enumerate() {
         let shape = DIMENSIONS[index][..feed.rank()].iter().map(|name| Dimension::Named(name));
         let shape: Vec<Dimension> = shape.collect();
-        inputs.push(ops.graph.input(&format!("x{index}"), feed.element(), &shape));
+        let input = ops.graph.input(&format!("x{index}"), feed.element(), &shape);
+        let floats = feed.element() == ElementType::F32;
+        inputs.push(if floats { ops.enter(&input) } else { input });
     }
     let y = case.run(&mut ops, inputs)?;
+    let y = ops.leave(&y);
     ops.graph.output(&y, "y", ElementType::F32, &[]);
     Ok(ops.graph.finish())
 }

@@ -376,3 +376,44 @@ fn a_missing_weight_is_named_by_both() {
         assert_eq!(error.to_string(), "there is no weight `layer.weight`");
     }
 }
+
+/// Sixteen bits keep three digits; sums of many keep fewer.
+fn halved(case: &impl Case, named: &[(&str, &[i64])], feed: Vec<Feed>) {
+    agree(case, &weights(named), WeightStorage::Half, &[feed], 1e-2);
+}
+
+#[test]
+fn operations_on_pictures_stay_close_in_sixteen_bits() {
+    let images = || vec![Feed::Floats(&[2, 4, 9, 8])];
+    for (stride, depthwise, kernel) in [(2, false, [6, 4, 3, 3]), (1, true, [4, 1, 3, 3])] {
+        let case = Convolution(Conv { stride, depthwise });
+        agree(&case, &convolution(&kernel), WeightStorage::Half, &[images()], 1e-2);
+    }
+    halved(&Patches, &[("patch.weight", &[6, 4, 4, 4]), ("patch.bias", &[6])], images());
+    halved(&Relu6, &[], images());
+    halved(&GlobalAverage, &[], images());
+    halved(&Prepend, &[("token", &[5])], vec![Feed::Floats(&[3, 4, 5])]);
+    halved(&AllRows, &[("table.weight", &[4, 5])], vec![Feed::Floats(&[3, 4, 5])]);
+}
+
+#[test]
+fn operations_on_tokens_stay_close_in_sixteen_bits() {
+    let tokens = || Feed::Floats(&[2, 6, 15]);
+    let ids = || Feed::Ids(&[2, 6], 9);
+    halved(&Linear, &[("layer.weight", &[5, 15]), ("layer.bias", &[5])], vec![tokens()]);
+    halved(&Embedding, &[("table.weight", &[300, 33])], vec![ids()]);
+    halved(&LeadingRows, &[("table.weight", &[12, 5])], vec![ids()]);
+    halved(&Row, &[("table.weight", &[2, 15])], vec![tokens()]);
+    halved(&Gelu, &[], vec![tokens()]);
+    halved(&QuickGelu, &[], vec![tokens()]);
+    halved(&Add, &[], vec![tokens(), tokens()]);
+    halved(&LayerNorm, &[("norm.weight", &[15]), ("norm.bias", &[15])], vec![tokens()]);
+    halved(&End(EndToken::Id(2)), &[], vec![tokens(), ids()]);
+    halved(&End(EndToken::Highest), &[], vec![tokens(), ids()]);
+    halved(&MaskedAttention, &[], vec![tokens(), tokens(), tokens(), Feed::Mask(&[2, 6])]);
+    halved(&CausalAttention, &[], vec![tokens(), tokens(), tokens(), ids()]);
+    halved(&MaskedMean, &[], vec![tokens(), Feed::Mask(&[2, 6])]);
+    for numbers in [Feed::Wide(&[2, 7]), Feed::Zeros(&[2, 7])] {
+        halved(&Normalize, &[], vec![numbers]);
+    }
+}
