@@ -8,7 +8,11 @@
 mod decode;
 mod jpeg;
 mod processor;
+mod view;
 
 pub use decode::{DecodeError, DecodeLimits, DecodedImage, decode, format_name};
 pub use image::{ImageFormat, RgbImage};
-pub use processor::{ImageProcessor, ImageProcessorConfig, PixelValues, ProcessorError, Resample};
+pub use processor::{
+    ImageProcessor, ImageProcessorConfig, PixelValues, ProcessorError, Resample, Size,
+};
+pub use view::{Cut, View};

@@ -9,6 +9,8 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::View;
+
 /// What a `preprocessor_config.json` says, in Hugging Face's keys; unknown keys are passed over.
 ///
 /// Absent keys mean what they mean in `transformers`' `CLIPImageProcessor`.
@@ -211,10 +213,45 @@ impl ImageProcessor {
     /// Makes the model's input of an upright picture.
     #[must_use]
     pub fn process(&self, picture: &RgbImage) -> PixelValues {
-        let resized = self.resize(picture);
+        self.process_view(picture, &View::default())
+    }
+
+    /// Makes the model's input of an upright picture, looked at in another way than [`process`] does.
+    ///
+    /// A cut is resized to `[H, W]` by the same filter, whatever its shape; a mirrored view is the
+    /// plain one with its columns in reverse. The part of a cut outside of the picture is left out.
+    ///
+    /// [`process`]: Self::process
+    #[must_use]
+    pub fn process_view(&self, picture: &RgbImage, view: &View) -> PixelValues {
+        let resized = match view.cut {
+            None => self.resize(picture),
+            Some(cut) => resize(&cut.of(picture), self.width, self.height, self.config.resample),
+        };
         let top = (resized.height() - self.height) / 2;
         let left = (resized.width() - self.width) / 2;
-        self.normalize(&resized, top, left)
+        let mut values = self.normalize(&resized, top, left);
+        if view.mirrored {
+            values.data.chunks_exact_mut(values.width).for_each(<[f32]>::reverse);
+        }
+        values
+    }
+
+    /// Width and height of the part of a picture that [`process`](Self::process) shows, in pixels of
+    /// a picture of `width` by `height`.
+    #[must_use]
+    pub fn shown(&self, width: u32, height: u32) -> (f64, f64) {
+        let (width, height) = (f64::from(width), f64::from(height));
+        let (across, down) = match self.config.size {
+            Size::Rectangle { height: to_height, width: to_width } => {
+                (width / f64::from(to_width), height / f64::from(to_height))
+            }
+            Size::Shortest { shortest_edge: side } | Size::Side(side) => {
+                let scale = width.min(height) / f64::from(side);
+                (scale, scale)
+            }
+        };
+        (across * f64::from(self.width), down * f64::from(self.height))
     }
 
     /// The picture at the size that the crop is cut from; at least as large as the crop.
@@ -333,6 +370,7 @@ fn resize_once(
 
 #[cfg(test)]
 mod tests {
+    use super::super::Cut;
     use super::*;
 
     fn squash(height: u32, width: u32) -> ImageProcessorConfig {
@@ -382,6 +420,43 @@ mod tests {
         assert_eq!(shortest_side_to(224, (640, 427)), (335, 224));
         assert_eq!(shortest_side_to(224, (427, 640)), (224, 335));
         assert_eq!(shortest_side_to(5, (1, 4_000_000)), (5, 65_535));
+    }
+
+    #[test]
+    fn a_cut_of_all_that_is_shown_equals_the_plain_view() {
+        let picture = RgbImage::from_fn(90, 60, |x, y| image::Rgb([x as u8 * 2, y as u8 * 4, 9]));
+        let whole = Cut { x: 0, y: 0, width: 90, height: 60 };
+        let middle = Cut { x: 15, y: 0, width: 60, height: 60 };
+        let shortest = ImageProcessorConfig {
+            size: Size::Shortest { shortest_edge: 20 },
+            ..ImageProcessorConfig::default()
+        };
+        for (config, cut, shown) in
+            [(squash(20, 30), whole, (90.0, 60.0)), (shortest, middle, (60.0, 60.0))]
+        {
+            let processor = ImageProcessor::new(config).unwrap();
+            assert_eq!(processor.shown(90, 60), shown);
+            let plain = processor.process(&picture);
+            let cut = processor.process_view(&picture, &View { cut: Some(cut), mirrored: false });
+            let worst = plain.data.iter().zip(&cut.data).map(|(a, b)| (a - b).abs());
+            let worst = worst.fold(0.0, f32::max);
+            // Two steps of eight bits: the order of the two passes may differ.
+            assert!(worst < 2.1 / 255.0 / 0.26, "{worst}");
+        }
+    }
+
+    #[test]
+    fn a_mirrored_view_has_its_columns_in_reverse_and_a_small_cut_shows_only_itself() {
+        let processor = ImageProcessor::new(squash(4, 8)).unwrap();
+        let plain = processor.process(&halves(16, 8));
+        let mirrored = processor.process_view(&halves(16, 8), &View { cut: None, mirrored: true });
+        assert_eq!(plain.data[..8], mirrored.data[..8].iter().rev().copied().collect::<Vec<_>>());
+        assert_ne!(plain, mirrored);
+        let right = Cut { x: 12, y: 2, width: 400, height: 2 };
+        let blue =
+            processor.process_view(&halves(16, 8), &View { cut: Some(right), mirrored: false });
+        assert!(blue.data[..32].iter().all(|&red| red < -0.9), "{blue:?}");
+        assert!(blue.data[64..].iter().all(|&blue| blue > 0.9), "{blue:?}");
     }
 
     #[test]
