@@ -1,6 +1,7 @@
 //! The trainer of Clipsight: aligns two towers on image-caption pairs, measures them, exports ONNX.
 pub mod checkpoint;
 pub mod cli;
+pub mod curves;
 pub mod data;
 pub mod encoder;
 pub mod eval;

@@ -5,6 +5,7 @@ mod clip;
 mod commands;
 mod dual_encoder;
 mod exporting;
+mod layouts;
 mod operations;
 mod tiny;
 mod towers;

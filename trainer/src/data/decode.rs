@@ -3,12 +3,16 @@
 //! Each worker owns a bounded channel and every n-th job, and the reader takes from the workers in
 //! turn: the order is that of the jobs, and never more pictures wait than the channels hold.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use clip::image::{DecodeLimits, ImageProcessor, PixelValues, decode};
+use clip::image::{DecodeError, DecodeLimits, ImageProcessor, PixelValues, View, decode};
 use crossbeam_channel::{Receiver, bounded};
 
+use super::augment::Views;
+use super::mixture::Draw;
 use super::{BadSample, Dataset, Pair};
 
 /// Decoded pictures that may wait for the reader, for each worker.
@@ -32,20 +36,56 @@ pub struct Pictures {
     workers: Vec<(Receiver<Decoded>, JoinHandle<()>)>,
     next: usize,
     total: usize,
+    waited: Duration,
 }
 
-/// Starts decoding `jobs` on `threads` threads (at least one).
+impl Pictures {
+    /// How long the reader has waited for pictures so far.
+    #[must_use]
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+}
+
+/// Starts decoding `jobs` on `threads` threads (at least one), as evaluation looks at them.
 #[must_use]
 pub fn pictures(jobs: Vec<Job>, processor: &ImageProcessor, threads: usize) -> Pictures {
+    let jobs = jobs.into_iter().map(|job| (job, None)).collect();
+    start(jobs, None, processor, threads)
+}
+
+/// The same, each as `views` look at its draw.
+#[must_use]
+pub fn augmented(
+    jobs: Vec<(Job, Draw)>,
+    views: Views,
+    processor: &ImageProcessor,
+    threads: usize,
+) -> Pictures {
+    let jobs = jobs.into_iter().map(|(job, draw)| (job, Some(draw))).collect();
+    start(jobs, Some(views), processor, threads)
+}
+
+fn start(
+    jobs: Vec<(Job, Option<Draw>)>,
+    views: Option<Views>,
+    processor: &ImageProcessor,
+    threads: usize,
+) -> Pictures {
     let total = jobs.len();
-    let jobs: Arc<[Job]> = jobs.into();
     let threads = threads.clamp(1, total.max(1));
+    let shared = Arc::new((jobs, views, processor.clone()));
     let workers = (0..threads).map(|worker| {
         let (sender, receiver) = bounded(WAITING);
-        let (jobs, processor) = (Arc::clone(&jobs), processor.clone());
+        let shared = Arc::clone(&shared);
         let work = move || {
-            for job in jobs.iter().skip(worker).step_by(threads) {
-                let result = load(&job.set, &job.set.pairs[job.pair], &processor);
+            let (jobs, views, processor) = &*shared;
+            for (job, draw) in jobs.iter().skip(worker).step_by(threads) {
+                let view = |size| match (views, draw) {
+                    (Some(views), Some(draw)) => views.view(draw, size, processor),
+                    _ => View::default(),
+                };
+                let result = load(&job.set.pairs[job.pair], processor, view);
                 if sender.send(result).is_err() {
                     return;
                 }
@@ -53,14 +93,25 @@ pub fn pictures(jobs: Vec<Job>, processor: &ImageProcessor, threads: usize) -> P
         };
         (receiver, std::thread::spawn(work))
     });
-    Pictures { workers: workers.collect(), next: 0, total }
+    Pictures { workers: workers.collect(), next: 0, total, waited: Duration::ZERO }
 }
 
-fn load(set: &Dataset, pair: &Pair, processor: &ImageProcessor) -> Decoded {
+/// A decoder that panics on a picture costs that picture, not the ones behind it.
+fn load(pair: &Pair, processor: &ImageProcessor, view: impl Fn((u32, u32)) -> View) -> Decoded {
     let bad = |reason: String| BadSample { key: pair.key.clone(), reason };
-    let bytes = set.picture_bytes(pair.picture).map_err(|e| bad(e.to_string()))?;
-    let picture = decode(&bytes, &DecodeLimits::default()).map_err(|e| bad(reasons(&e)))?;
-    Ok(processor.process(&picture.pixels))
+    let bytes = pair.picture.read().map_err(|e| bad(format!("cannot be read: {e}")))?;
+    let work = || match decode(&bytes, &DecodeLimits::default()) {
+        Ok(picture) => {
+            let view = view(picture.pixels.dimensions());
+            Ok(processor.process_view(&picture.pixels, &view))
+        }
+        Err(DecodeError::TooLarge { width, height, max_pixels }) => {
+            Err(format!("{width}×{height} pixels are more than the limit of {max_pixels}"))
+        }
+        Err(error) => Err(reasons(&error)),
+    };
+    let died = |_| Err("the decoder died on it".to_owned());
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(died).map_err(bad)
 }
 
 /// An error with what caused it, in one line.
@@ -81,10 +132,13 @@ impl Iterator for Pictures {
         let worker = self.next % self.workers.len();
         self.next += 1;
         let lost = |_| {
-            let reason = "the decoder died on it".to_owned();
+            let reason = "the thread that decodes it is gone".to_owned();
             Err(BadSample { key: format!("picture {}", self.next), reason })
         };
-        Some(self.workers[worker].0.recv().unwrap_or_else(lost))
+        let began = Instant::now();
+        let result = self.workers[worker].0.recv().unwrap_or_else(lost);
+        self.waited += began.elapsed();
+        Some(result)
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Draw {
     pub pair: usize,
     /// Index of the caption in the pair.
     pub caption: usize,
+    /// How often the pair has come in this epoch before, in the order of planning.
+    pub turn: usize,
 }
 
 /// All draws of an epoch, shuffled.
@@ -52,10 +54,11 @@ pub fn plan(sets: &[Shape], seed: u64, epoch: u64) -> Vec<Draw> {
         for pair in usable {
             let count = shape.captions[pair];
             let first = rng.random_range(0..count);
-            draws.extend((0..times[pair]).map(|i| Draw {
+            draws.extend((0..times[pair]).map(|turn| Draw {
                 set,
                 pair,
-                caption: (first + i) % count,
+                caption: (first + turn) % count,
+                turn,
             }));
         }
     }
@@ -69,7 +72,8 @@ pub fn batches(draws: usize, batch_size: usize) -> usize {
     if draws < batch_size { usize::from(draws > 0) } else { draws / batch_size }
 }
 
-fn random(seed: u64, epoch: u64, stream: u64) -> ChaCha8Rng {
+/// A generator of its own for each stream of an epoch.
+pub(super) fn random(seed: u64, epoch: u64, stream: u64) -> ChaCha8Rng {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..16].copy_from_slice(&epoch.to_le_bytes());

@@ -1,13 +1,21 @@
 //! Where pairs of a picture and a caption come from.
 //!
-//! A [`Dataset`] is a list of pairs whose pictures stay on disk; [`mixture`] says which pairs an
-//! epoch draws, [`decode`] turns pictures into pixel values on a bounded pool.
+//! A [`Dataset`] is a list of pairs whose pictures stay on disk, whatever the layout that it was read
+//! from; [`mixture`] says which pairs an epoch draws, [`augment`] how each is looked at, and
+//! [`decode`] turns pictures into pixel values on a bounded pool.
 //! This room knows nothing of tensors or models.
 //! Invariant: what is drawn is a function of (seed, epoch) alone, and a sample that cannot be used
 //! is named, never silently passed over.
 
+pub mod augment;
+mod braces;
 pub mod decode;
+mod folder;
+mod gathering;
 pub mod mixture;
+mod place;
+mod stems;
+mod table;
 mod webdataset;
 
 use std::path::{Path, PathBuf};
@@ -15,20 +23,22 @@ use std::sync::Arc;
 
 use clip::zero_shot::TemplateError;
 
-pub use webdataset::Span;
+use gathering::Gathering;
+pub use place::Place;
+use table::Format;
 
 /// A set of pairs, opened.
 #[derive(Debug)]
 pub struct Dataset {
-    /// The file it was opened from.
+    /// The file or folder that it was opened from, as the recipe names it.
     pub path: PathBuf,
-    /// All usable pairs, in the order of the file.
+    /// All usable pairs, in the order of the file, or of the names in a folder.
     pub pairs: Vec<Pair>,
     /// Names of the classes, where the set has labels.
     pub classes: Vec<String>,
     /// Samples that cannot be used, with their reasons.
     pub bad: Vec<BadSample>,
-    archive: webdataset::Archive,
+    identity: String,
 }
 
 /// One picture and what is said of it.
@@ -36,8 +46,8 @@ pub struct Dataset {
 pub struct Pair {
     /// The sample's name within its set.
     pub key: String,
-    /// Where the picture lies in the file.
-    pub picture: Span,
+    /// Where the picture lies.
+    pub picture: Place,
     /// At least one.
     pub captions: Vec<Caption>,
     /// Index into [`Dataset::classes`], where the set has labels.
@@ -75,10 +85,41 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// The ending says nothing that we read.
-    #[error("{} is no .tar; a set is a WebDataset tar of KEY.jpg with KEY.txt or KEY.cls", path.display())]
+    #[error(
+        "{} is no set: neither a .tar, .csv, .tsv or .jsonl nor a folder of pictures",
+        path.display()
+    )]
     Kind {
         /// The file.
         path: PathBuf,
+    },
+    /// The folder has no layout that we read, or more than one.
+    #[error(
+        "{} {found}; a folder is a set with KEY.jpg beside KEY.txt (captions, one a line), or with \
+         CLASS/NAME.jpg",
+        path.display()
+    )]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What was found in it.
+        found: String,
+    },
+    /// The table does not say which column is which.
+    #[error("the table {} {found}", path.display())]
+    Columns {
+        /// The table.
+        path: PathBuf,
+        /// What is wrong with its first line.
+        found: String,
+    },
+    /// Braces that stand for no files.
+    #[error("{} {found}", path.display())]
+    Braces {
+        /// As given.
+        path: PathBuf,
+        /// What is wrong with them.
+        found: String,
     },
     /// Not one pair can be used.
     #[error("{} holds no usable pair{}", path.display(), first_reason(first))]
@@ -98,34 +139,34 @@ fn first_reason(first: &Option<BadSample>) -> String {
 }
 
 impl Dataset {
-    /// Opens a WebDataset tar; `templates` say how a class is put into words.
+    /// Opens a set; `templates` say how a class is put into words.
+    ///
+    /// The layout is seen by the path: a WebDataset tar, several written with braces
+    /// (`train-{000..009}.tar`), a table (`.csv`, `.tsv`, `.jsonl`), a folder of pictures with
+    /// captions beside them, or a folder of class folders.
     ///
     /// # Errors
-    /// [`DataError`] when the file cannot be read or holds no usable pair.
+    /// [`DataError`] when it cannot be read, has no layout that we know, or holds no usable pair.
     pub fn open(path: &Path, templates: &[String]) -> Result<Self, DataError> {
-        if path.extension().is_none_or(|e| !e.eq_ignore_ascii_case("tar")) {
-            return Err(DataError::Kind { path: path.to_owned() });
+        let mut gathering = Gathering::new(templates);
+        if path.is_dir() {
+            folder::read(path, &mut gathering)?;
+        } else {
+            let files = files(path)?;
+            for file in &files {
+                let shard = file.file_name().unwrap_or_default().to_string_lossy();
+                let prefix = if files.len() > 1 { format!("{shard}/") } else { String::new() };
+                read_file(file, &prefix, &mut gathering)?;
+            }
         }
-        let set = webdataset::open(path, templates)?;
-        if set.pairs.is_empty() {
-            let first = set.bad.first().cloned();
-            return Err(DataError::Empty { path: path.to_owned(), first });
-        }
-        Ok(set)
+        gathering.finish(path)
     }
 
-    /// The bytes of a picture.
-    ///
-    /// # Errors
-    /// Those of reading the file.
-    pub fn picture_bytes(&self, picture: Span) -> std::io::Result<Vec<u8>> {
-        self.archive.read(picture)
-    }
-
-    /// Names this file as it is now: path, length and time of change.
+    /// Names the set's files as they were when it was opened: paths, lengths and times of change,
+    /// and which stretches of them are its pictures; hexadecimal.
     #[must_use]
     pub fn identity(&self) -> String {
-        self.archive.identity(&self.path)
+        self.identity.clone()
     }
 
     /// The file's name, for people.
@@ -133,5 +174,26 @@ impl Dataset {
     pub fn name(&self) -> String {
         let parts: Vec<_> = self.path.iter().map(|p| p.to_string_lossy()).collect();
         parts[parts.len().saturating_sub(2)..].join("/")
+    }
+}
+
+/// The files that a path stands for: itself, or several where it has braces.
+fn files(path: &Path) -> Result<Vec<PathBuf>, DataError> {
+    match path.to_str() {
+        Some(pattern) if pattern.contains('{') && !path.exists() => {
+            let braces = |found| DataError::Braces { path: path.to_owned(), found };
+            let names = braces::expand(pattern).map_err(braces)?;
+            Ok(names.into_iter().map(PathBuf::from).collect())
+        }
+        _ => Ok(vec![path.to_owned()]),
+    }
+}
+
+fn read_file(path: &Path, prefix: &str, to: &mut Gathering<'_>) -> Result<(), DataError> {
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    match Format::of(ending) {
+        Some(format) => table::read(path, format, prefix, to),
+        None if ending.eq_ignore_ascii_case("tar") => webdataset::read(path, prefix, to),
+        None => Err(DataError::Kind { path: path.to_owned() }),
     }
 }

@@ -183,7 +183,7 @@ fn png(color: [u8; 3], n: u32) -> Vec<u8> {
     bytes.into_inner()
 }
 
-fn write_tar(path: &Path, members: impl IntoIterator<Item = (String, Vec<u8>)>) {
+pub(crate) fn write_tar(path: &Path, members: impl IntoIterator<Item = (String, Vec<u8>)>) {
     let mut builder = tar::Builder::new(File::create(path).unwrap());
     for (name, bytes) in members {
         let mut header = tar::Header::new_gnu();

@@ -1,0 +1,184 @@
+//! Tables of pictures and captions: CSV, TSV and JSON lines.
+//!
+//! Rows that name the same file are one picture with several captions. A relative path is relative
+//! to the table's folder and stays within it; an absolute one is taken as it is.
+
+mod delimited;
+mod json_lines;
+
+use std::collections::HashMap;
+use std::path::{Component, Path, PathBuf};
+
+use super::gathering::{Gathering, LONGEST_TEXT, Said};
+use super::{DataError, Place};
+
+/// Names of the column with the picture's path; case does not matter.
+const PICTURE: [&str; 7] =
+    ["filepath", "path", "image", "file_name", "filename", "image_path", "file"];
+
+/// Names of the column with what is said of the picture.
+const CAPTION: [&str; 4] = ["caption", "captions", "title", "text"];
+
+/// How a table is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    /// Commas, quotes where needed (RFC 4180).
+    Csv,
+    /// The same with tabs.
+    Tsv,
+    /// A JSON object a line.
+    JsonLines,
+}
+
+impl Format {
+    /// None for an ending that is no table's.
+    pub(super) fn of(ending: &str) -> Option<Self> {
+        match ending.to_ascii_lowercase().as_str() {
+            "csv" => Some(Self::Csv),
+            "tsv" => Some(Self::Tsv),
+            "jsonl" | "ndjson" => Some(Self::JsonLines),
+            _ => None,
+        }
+    }
+}
+
+/// A picture's path as written and what is said of it, or why a row cannot be read.
+type Content = Result<(String, Vec<String>), String>;
+
+/// One row of a table.
+#[derive(Debug)]
+struct Row {
+    /// Where it begins, from 1.
+    line: u64,
+    content: Content,
+}
+
+/// Reads a table; the keys of its samples begin with `prefix`.
+pub(super) fn read(
+    table: &Path,
+    format: Format,
+    prefix: &str,
+    to: &mut Gathering<'_>,
+) -> Result<(), DataError> {
+    let unreadable = |source| DataError::Read { path: table.to_owned(), source };
+    let text = std::fs::read(table).map_err(unreadable)?;
+    to.note(table, &table.metadata().map_err(unreadable)?);
+    let rows = match format {
+        Format::Csv => delimited::rows(&text, b','),
+        Format::Tsv => delimited::rows(&text, b'\t'),
+        Format::JsonLines => Ok(json_lines::rows(&text)),
+    };
+    let rows = rows.map_err(|found| DataError::Columns { path: table.to_owned(), found })?;
+    let folder = table.parent().unwrap_or(Path::new(""));
+    for (written, path, captions) in by_picture(folder, rows, to) {
+        let found = file(&path, to).map(|place| (place, Said::Captions(captions)));
+        to.add(format!("{prefix}{written}"), found)?;
+    }
+    Ok(())
+}
+
+/// Every picture as first written, its file, and all of its captions; bad rows are named.
+fn by_picture(
+    folder: &Path,
+    rows: Vec<Row>,
+    to: &mut Gathering<'_>,
+) -> Vec<(String, PathBuf, Vec<String>)> {
+    let mut pictures: Vec<(String, PathBuf, Vec<String>)> = Vec::new();
+    let mut of_path: HashMap<PathBuf, usize> = HashMap::new();
+    for Row { line, content } in rows {
+        let found = content.and_then(|(written, captions)| {
+            let path = within(folder, &written)?;
+            Ok((usable(&captions).map_err(|why| format!("{written}: {why}"))?, written, path))
+        });
+        match found {
+            Err(reason) => to.bad(format!("line {line}"), reason),
+            Ok((captions, written, path)) => {
+                let at = *of_path.entry(path).or_insert_with_key(|path| {
+                    pictures.push((written, path.clone(), Vec::new()));
+                    pictures.len() - 1
+                });
+                pictures[at].2.extend(captions);
+            }
+        }
+    }
+    pictures
+}
+
+fn usable(captions: &[String]) -> Result<Vec<String>, String> {
+    if let Some(long) = captions.iter().find(|caption| caption.len() as u64 > LONGEST_TEXT) {
+        let (len, most) = (long.len(), LONGEST_TEXT);
+        return Err(format!("its caption has {len} bytes, more than the limit of {most}"));
+    }
+    let all: Vec<String> =
+        captions.iter().map(|c| c.trim().to_owned()).filter(|c| !c.is_empty()).collect();
+    if all.is_empty() { Err("its caption is empty".to_owned()) } else { Ok(all) }
+}
+
+/// The file that a path in a table means, without asking the file system.
+fn within(folder: &Path, written: &str) -> Result<PathBuf, String> {
+    if written.trim().is_empty() {
+        return Err("its path is empty".to_owned());
+    }
+    let path = Path::new(written);
+    if path.is_absolute() {
+        return Ok(path.components().collect());
+    }
+    let mut below = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir if !below.pop() => {
+                return Err(format!(
+                    "{written} leads out of the table's folder; write it absolute, or move the table"
+                ));
+            }
+            Component::Normal(name) => below.push(name),
+            _ => {}
+        }
+    }
+    Ok(folder.join(below))
+}
+
+fn file(path: &Path, to: &mut Gathering<'_>) -> Result<Place, String> {
+    let metadata = std::fs::metadata(path).map_err(|e| format!("cannot be read: {e}"))?;
+    if !metadata.is_file() {
+        return Err("is not a file".to_owned());
+    }
+    to.note(path, &metadata);
+    Ok(Place { file: path.into(), offset: 0, len: metadata.len() })
+}
+
+/// The one of `names` that is among `wanted`; none and several are told.
+fn column<'a>(names: impl Iterator<Item = &'a str>, wanted: &[&str]) -> Result<usize, String> {
+    let is_wanted = |name: &str| wanted.iter().any(|w| w.eq_ignore_ascii_case(name.trim()));
+    let found: Vec<(usize, &str)> = names.enumerate().filter(|(_, n)| is_wanted(n)).collect();
+    match found[..] {
+        [(at, _)] => Ok(at),
+        [] => Err(format!("has none of {}", wanted.join(", "))),
+        [(_, first), (_, second), ..] => {
+            Err(format!("has both {} and {}; leave one", first.trim(), second.trim()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_stay_within_the_tables_folder_unless_absolute() {
+        let at = |written: &str| within(Path::new("t"), written);
+        assert_eq!(at("a/./b.jpg").unwrap(), Path::new("t/a/b.jpg"));
+        assert_eq!(at("a/../b.jpg").unwrap(), Path::new("t/b.jpg"));
+        assert_eq!(at("/x//b.jpg").unwrap(), Path::new("/x/b.jpg"));
+        assert!(at("a/../../b.jpg").unwrap_err().contains("leads out"));
+        assert!(at(" ").unwrap_err().contains("empty"));
+    }
+
+    #[test]
+    fn a_column_is_found_by_any_of_its_names_but_not_by_two() {
+        let find = |header: &str| column(header.split(','), &PICTURE);
+        assert_eq!(find("id, FilePath ,caption").unwrap(), 1);
+        assert!(find("id,caption").unwrap_err().contains("none of filepath, path"));
+        assert!(find("path,image").unwrap_err().contains("both path and image"));
+    }
+}
