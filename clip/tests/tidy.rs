@@ -54,6 +54,7 @@ fn is_test(path: &str) -> bool {
 #[test]
 fn a_library_is_named_in_its_own_room_only() {
     let rooms = [
+        ("libheif_rs", "clip/src/image/"),
         ("ort", "runtime/src/"),
         ("sqlx", "server/src/catalog/"),
         ("axum", "server/src/http/"),

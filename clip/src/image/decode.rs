@@ -2,9 +2,10 @@
 
 use std::io::Cursor;
 
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
 use thiserror::Error;
 
+use super::format::Format;
 use super::jpeg;
 
 /// What a decoder may spend on one picture.
@@ -21,13 +22,24 @@ impl Default for DecodeLimits {
     }
 }
 
+impl DecodeLimits {
+    /// Refuses a picture of so many pixels, should they be too many.
+    pub(super) fn check(&self, width: u32, height: u32) -> Result<(), DecodeError> {
+        let max_pixels = self.max_pixels;
+        if u64::from(width) * u64::from(height) > max_pixels {
+            return Err(DecodeError::TooLarge { width, height, max_pixels });
+        }
+        Ok(())
+    }
+}
+
 /// A picture as pixels: turned upright, transparency on white, eight bits a channel.
 #[derive(Debug, Clone)]
 pub struct DecodedImage {
     /// The pixels.
     pub pixels: RgbImage,
     /// What the bytes were, whatever the file was called.
-    pub format: ImageFormat,
+    pub format: Format,
 }
 
 /// Why bytes are not a picture.
@@ -37,8 +49,18 @@ pub enum DecodeError {
     #[error("the file is empty")]
     Empty,
     /// The first bytes belong to no format that we read.
-    #[error("not a picture in a format that Clipsight reads (JPEG, PNG, WebP, GIF, BMP, TIFF)")]
+    #[error(
+        "not a picture in a format that Clipsight reads (JPEG, PNG, WebP, GIF, BMP, TIFF; AVIF and HEIC where they are built in)"
+    )]
     UnknownFormat,
+    /// A format that this build was made without.
+    #[error("{} is not built in; build with --features {feature}", format.name())]
+    NotBuiltIn {
+        /// What the first bytes say.
+        format: Format,
+        /// The feature of the build that reads it.
+        feature: &'static str,
+    },
     /// More pixels than the limit allows.
     #[error(
         "{width}×{height} pixels are more than the limit of {max_pixels}; raise it with --max-pixels"
@@ -52,25 +74,25 @@ pub enum DecodeError {
         max_pixels: u64,
     },
     /// The file ends before its picture does.
-    #[error("the {} is cut off: its end marker is missing", format_name(*format))]
+    #[error("the {} is cut off: its end marker is missing", format.name())]
     Truncated {
         /// What the first bytes say.
-        format: ImageFormat,
+        format: Format,
     },
     /// The decoder gave up.
-    #[error("the {} cannot be decoded", format_name(*format))]
+    #[error("the {} cannot be decoded", format.name())]
     Broken {
         /// What the first bytes say.
-        format: ImageFormat,
+        format: Format,
         /// The decoder's words.
-        source: image::ImageError,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
 /// Decodes a picture by its content: the name of the file plays no part.
 ///
-/// EXIF orientation is applied, transparency is composited on white, 16-bit channels are scaled to
-/// eight; of an animation the first frame is taken; color profiles are ignored, as the reference
+/// The orientation that the file notes is applied, transparency is composited on white, wider channels are scaled to
+/// eight bits; of an animation the first frame is taken; color profiles are ignored, as the reference
 /// processors do.
 ///
 /// # Errors
@@ -79,51 +101,36 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<DecodedImage, Decod
     if bytes.is_empty() {
         return Err(DecodeError::Empty);
     }
-    let format = sniff(bytes)?;
-    if format == ImageFormat::Jpeg && !jpeg::is_whole(bytes) {
+    let format = Format::of(bytes).ok_or(DecodeError::UnknownFormat)?;
+    if format == Format::Jpeg && !jpeg::is_whole(bytes) {
         return Err(DecodeError::Truncated { format });
     }
-    let broken = |source| DecodeError::Broken { format, source };
+    if let Some(feature) = format.missing_feature() {
+        return Err(DecodeError::NotBuiltIn { format, feature });
+    }
+    let Some(known) = format.in_rust() else {
+        return Ok(DecodedImage { pixels: by_library(bytes, format, limits)?, format });
+    };
+    let broken = |source| DecodeError::Broken { format, source: Box::new(source) };
 
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), known);
     reader.limits(allocation_limits(limits));
     let mut decoder = reader.into_decoder().map_err(broken)?;
     let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > limits.max_pixels {
-        return Err(DecodeError::TooLarge { width, height, max_pixels: limits.max_pixels });
-    }
+    limits.check(width, height)?;
     let orientation = decoder.orientation().map_err(broken)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(broken)?;
     image.apply_orientation(orientation);
     Ok(DecodedImage { pixels: on_white(image), format })
 }
 
-/// The name of a format as people write it.
-#[must_use]
-pub fn format_name(format: ImageFormat) -> &'static str {
-    match format {
-        ImageFormat::Jpeg => "JPEG",
-        ImageFormat::Png => "PNG",
-        ImageFormat::WebP => "WebP",
-        ImageFormat::Gif => "GIF",
-        ImageFormat::Bmp => "BMP",
-        ImageFormat::Tiff => "TIFF",
-        _ => "picture",
-    }
-}
+#[cfg(any(feature = "avif", feature = "heic"))]
+use super::heif::decode as by_library;
 
-fn sniff(bytes: &[u8]) -> Result<ImageFormat, DecodeError> {
-    match image::guess_format(bytes) {
-        Ok(
-            format @ (ImageFormat::Jpeg
-            | ImageFormat::Png
-            | ImageFormat::WebP
-            | ImageFormat::Gif
-            | ImageFormat::Bmp
-            | ImageFormat::Tiff),
-        ) => Ok(format),
-        _ => Err(DecodeError::UnknownFormat),
-    }
+/// Without a feature there is no format that would come here.
+#[cfg(not(any(feature = "avif", feature = "heic")))]
+fn by_library(_: &[u8], _: Format, _: &DecodeLimits) -> Result<RgbImage, DecodeError> {
+    Err(DecodeError::UnknownFormat)
 }
 
 /// Room for the largest allowed picture in the widest pixels (four 16-bit channels), and for the
@@ -148,7 +155,7 @@ fn on_white(image: DynamicImage) -> RgbImage {
 }
 
 /// Source-over on white: c·a + 255·(1 − a), rounded.
-fn over_white(channel: u8, alpha: u8) -> u8 {
+pub(super) fn over_white(channel: u8, alpha: u8) -> u8 {
     let (channel, alpha) = (u32::from(channel), u32::from(alpha));
     ((channel * alpha + 255 * (255 - alpha) + 127) / 255) as u8
 }
@@ -156,7 +163,7 @@ fn over_white(channel: u8, alpha: u8) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::{ImageBuffer, Luma, Rgba};
+    use image::{ImageBuffer, ImageFormat, Luma, Rgba};
 
     fn encode(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());
@@ -172,15 +179,8 @@ mod tests {
 
     #[test]
     fn every_format_is_known_by_its_content() {
-        for format in [
-            ImageFormat::Jpeg,
-            ImageFormat::Png,
-            ImageFormat::WebP,
-            ImageFormat::Gif,
-            ImageFormat::Bmp,
-            ImageFormat::Tiff,
-        ] {
-            let decoded = decode(&encode(&gradient(), format), &DecodeLimits::default()).unwrap();
+        for (format, known) in Format::all_in_rust() {
+            let decoded = decode(&encode(&gradient(), known), &DecodeLimits::default()).unwrap();
             assert_eq!(decoded.format, format);
             assert_eq!(decoded.pixels.dimensions(), (40, 20));
         }
@@ -188,15 +188,8 @@ mod tests {
 
     #[test]
     fn a_cut_off_file_of_every_format_is_an_error() {
-        for format in [
-            ImageFormat::Jpeg,
-            ImageFormat::Png,
-            ImageFormat::WebP,
-            ImageFormat::Gif,
-            ImageFormat::Bmp,
-            ImageFormat::Tiff,
-        ] {
-            let bytes = encode(&gradient(), format);
+        for (format, known) in Format::all_in_rust() {
+            let bytes = encode(&gradient(), known);
             let error = decode(&bytes[..bytes.len() / 2], &DecodeLimits::default()).unwrap_err();
             assert!(
                 matches!(error, DecodeError::Truncated { .. } | DecodeError::Broken { .. }),
@@ -210,6 +203,20 @@ mod tests {
         let limits = DecodeLimits::default();
         assert!(matches!(decode(b"", &limits), Err(DecodeError::Empty)));
         assert!(matches!(decode(b"hello, world", &limits), Err(DecodeError::UnknownFormat)));
+    }
+
+    #[test]
+    fn what_was_not_built_in_names_its_feature() {
+        for (brand, feature, built_in) in
+            [("avif", "avif", cfg!(feature = "avif")), ("heic", "heic", cfg!(feature = "heic"))]
+        {
+            let bytes = format!("\0\0\0\x10ftyp{brand}\0\0\0\0");
+            let error = decode(bytes.as_bytes(), &DecodeLimits::default()).unwrap_err();
+            let name = brand.to_uppercase();
+            let missing = format!("{name} is not built in; build with --features {feature}");
+            let broken = format!("the {name} cannot be decoded");
+            assert_eq!(error.to_string(), if built_in { broken } else { missing });
+        }
     }
 
     #[test]

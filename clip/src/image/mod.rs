@@ -6,11 +6,15 @@
 //! except that one, so whoever calls decides what may be opened.
 
 mod decode;
+mod format;
+#[cfg(any(feature = "avif", feature = "heic"))]
+mod heif;
 mod jpeg;
 mod processor;
 mod view;
 
-pub use decode::{DecodeError, DecodeLimits, DecodedImage, decode, format_name};
+pub use decode::{DecodeError, DecodeLimits, DecodedImage, decode};
+pub use format::Format;
 pub use image::{ImageFormat, RgbImage};
 pub use processor::{
     ImageProcessor, ImageProcessorConfig, PixelValues, ProcessorError, Resample, Size,

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use clip::image::Format;
 use walkdir::{DirEntry, WalkDir};
 
 use super::{Failure, IngestError, reason};
@@ -100,7 +101,7 @@ pub(super) fn place(path: &Path, metadata: &Metadata) -> Place {
 fn looks_like_picture(path: &Path) -> bool {
     match path.extension() {
         Some(ending) => ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known)),
-        None => first_bytes(path).is_some_and(|bytes| image::guess_format(&bytes).is_ok()),
+        None => first_bytes(path).is_some_and(|bytes| Format::of(&bytes).is_some()),
     }
 }
 
