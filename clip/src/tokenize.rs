@@ -107,6 +107,12 @@ impl Tokenizer {
         })
     }
 
+    /// Tokens that it knows, special ones included.
+    #[must_use]
+    pub fn vocabulary_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
     /// The longest text in tokens, special ones included.
     #[must_use]
     pub fn context_length(&self) -> usize {

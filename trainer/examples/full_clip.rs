@@ -20,7 +20,7 @@ use clip::{Embedding, ModelBundle, TokenIds};
 use clipsight_trainer::export::{Inputs, Request, Samples, Subject, export_unmeasured};
 use clipsight_trainer::model::{DualEncoder, LOGIT_SCALE, ModelError, Side, Torch, Weights};
 use clipsight_trainer::objectives::{info_nce, related_pairs};
-use clipsight_trainer::optimizer::{AdamW, Parameter};
+use clipsight_trainer::optimizer::{AdamW, Gradients, Parameter};
 use runtime::{Model, ModelOptions};
 use tch::{Kind, Tensor};
 
@@ -164,9 +164,8 @@ fn train(model: &DualEncoder, weights: &Weights, batch: &Batch) -> Result<Weight
     let took = median_ms(3, || {
         let [images, texts] = embeddings(model, &learned, batch)?;
         let loss = info_nce(&images, &texts, learned.get(LOGIT_SCALE)?, &related);
-        parameters.iter_mut().for_each(|parameter| parameter.tensor.zero_grad());
-        loss.backward();
-        optimizer.step(&parameters, 1.0);
+        let gradients = Gradients::of(&loss, &parameters, 0.0)?;
+        optimizer.step(&parameters, &gradients, 1.0)?;
         losses.push(format!("{:.4}", loss.double_value(&[])));
         Ok(())
     })?;

@@ -3,6 +3,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod curves;
 pub mod data;
+pub mod device;
 pub mod encoder;
 pub mod eval;
 pub mod export;

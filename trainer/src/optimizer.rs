@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 /// A tensor that is learned, and how fast.
 #[derive(Debug)]
@@ -63,35 +63,46 @@ impl AdamW {
         Self { beta_1: 0.9, beta_2: 0.98, epsilon: 1e-8, weight_decay, steps: 0, moments }
     }
 
-    /// Changes `parameters` by their gradients, at `schedule` (0 to 1) times their learning rates.
+    /// Changes `parameters` by their `gradients`, at `schedule` (0 to 1) times their learning rates.
     ///
     /// A parameter without a gradient stays as it is.
-    pub fn step(&mut self, parameters: &[Parameter], schedule: f64) {
+    ///
+    /// # Errors
+    /// libtorch's, for gradients of other parameters; some of them may have changed by then.
+    pub fn step(
+        &mut self,
+        parameters: &[Parameter],
+        gradients: &Gradients,
+        schedule: f64,
+    ) -> Result<(), TchError> {
         self.steps += 1;
-        let steps = self.steps as f64;
-        let bias_1 = 1.0 - self.beta_1.powf(steps);
-        let bias_2 = 1.0 - self.beta_2.powf(steps);
-        tch::no_grad(|| {
-            for p in parameters {
-                let gradient = p.tensor.grad();
-                if !gradient.defined() {
-                    continue;
-                }
-                let rate = p.learning_rate * schedule;
-                let mut tensor = p.tensor.shallow_clone();
-                if p.decays {
-                    let _ = tensor.g_mul_scalar_(1.0 - rate * self.weight_decay);
-                }
-                let m = self.moments.entry(p.name.clone()).or_insert_with(|| Moments {
-                    first: p.tensor.zeros_like(),
-                    second: p.tensor.zeros_like(),
-                });
-                m.first = &m.first * self.beta_1 + &gradient * (1.0 - self.beta_1);
-                m.second = &m.second * self.beta_2 + gradient.square() * (1.0 - self.beta_2);
-                let spread = (&m.second / bias_2).sqrt() + self.epsilon;
-                let _ = tensor.g_sub_(&((&m.first / bias_1) / spread * rate));
+        let mut pieces = Vec::new();
+        for (p, gradient) in parameters.iter().zip(&gradients.tensors) {
+            if !gradient.defined() {
+                continue;
             }
-        });
+            let m = self.moments.entry(p.name.clone()).or_insert_with(|| Moments {
+                first: p.tensor.zeros_like(),
+                second: p.tensor.zeros_like(),
+            });
+            let rate = p.learning_rate * schedule;
+            let decay = if p.decays { rate * self.weight_decay } else { 0.0 };
+            let tensors = [&p.tensor.detach(), &m.first, &m.second, gradient];
+            cut(&mut pieces, tensors, Change { rate, decay })?;
+        }
+        let moved = Moved::after(self, gradients.scale);
+        let share = pieces.len().div_ceil(threads(&pieces)).max(1);
+        std::thread::scope(|scope| {
+            let mut working = Vec::new();
+            while !pieces.is_empty() {
+                let rest = pieces.split_off(share.min(pieces.len()));
+                let mine = std::mem::replace(&mut pieces, rest);
+                working.push(scope.spawn(move || moved.all(mine)));
+            }
+            working.into_iter().try_for_each(|thread| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+        })
     }
 
     /// Steps made so far.
@@ -100,7 +111,8 @@ impl AdamW {
         self.steps
     }
 
-    /// All that a later process needs to go on: `first.NAME` and `second.NAME` for each parameter.
+    /// All that a later process needs to go on: `first.NAME` and `second.NAME` for each parameter, as
+    /// they are until the next step.
     #[must_use]
     pub fn state(&self) -> BTreeMap<String, Tensor> {
         let mut state = BTreeMap::new();
@@ -127,6 +139,7 @@ impl AdamW {
                 state
                     .remove(&format!("{kind}.{}", p.name))
                     .filter(|t| t.size() == p.tensor.size())
+                    .map(|t| t.to_device(p.tensor.device()))
                     .ok_or_else(|| StateError { name: p.name.clone() })
             };
             let both = Moments { first: take("first")?, second: take("second")? };
@@ -137,22 +150,147 @@ impl AdamW {
     }
 }
 
-/// Scales all gradients so that their common norm is at most `max_norm` (0 for no limit), and
-/// answers the norm before (Pascanu et al. 2013, algorithm 1).
-pub fn clip_gradients(parameters: &[Parameter], max_norm: f64) -> f64 {
-    tch::no_grad(|| {
-        let gradients: Vec<Tensor> =
-            parameters.iter().map(|p| p.tensor.grad()).filter(Tensor::defined).collect();
-        let squares: f64 =
-            gradients.iter().map(|g| g.square().sum(Kind::Double).double_value(&[])).sum();
-        let norm = squares.sqrt();
-        if max_norm > 0.0 && norm > max_norm {
-            for mut gradient in gradients {
-                let _ = gradient.g_mul_scalar_(max_norm / norm);
+/// What a loss says of parameters, in their order.
+#[derive(Debug)]
+pub struct Gradients {
+    /// Undefined where the loss does not depend on the parameter.
+    tensors: Vec<Tensor>,
+    /// Their common norm.
+    pub norm: f64,
+    /// What a step multiplies them by.
+    scale: f64,
+}
+
+impl Gradients {
+    /// The gradients of `loss`; where their common norm is above `max_norm` (0 for no limit), a step
+    /// takes them scaled down to it (Pascanu et al. 2013, algorithm 1).
+    ///
+    /// # Errors
+    /// libtorch's, where the loss depends on nothing that is learned.
+    pub fn of(loss: &Tensor, parameters: &[Parameter], max_norm: f64) -> Result<Self, TchError> {
+        let leaves: Vec<&Tensor> = parameters.iter().map(|p| &p.tensor).collect();
+        let tensors = Tensor::f_run_backward(&[loss], &leaves, false, false)?;
+        let defined = tensors.iter().filter(|gradient| gradient.defined());
+        let norms = defined.map(Tensor::f_norm).collect::<Result<Vec<_>, _>>()?;
+        let norm = match norms.as_slice() {
+            [] => 0.0,
+            norms => {
+                Tensor::f_stack(norms, 0)?.f_to_kind(Kind::Double)?.f_norm()?.double_value(&[])
             }
+        };
+        let scale = if max_norm > 0.0 && norm > max_norm { max_norm / norm } else { 1.0 };
+        Ok(Self { tensors, norm, scale })
+    }
+}
+
+/// Numbers of a parameter that a thread takes at a time on a CPU: with moments and gradient they
+/// stay in its cache from the first of a dozen passes to the last, so that a step costs memory no
+/// more than one pass.
+const PIECE: i64 = 1 << 15;
+
+/// The same place of a parameter, its moments and its gradient.
+struct Piece {
+    tensor: Tensor,
+    first: Tensor,
+    second: Tensor,
+    gradient: Tensor,
+    change: Change,
+}
+
+/// How much a parameter changes in this step.
+#[derive(Debug, Clone, Copy)]
+struct Change {
+    rate: f64,
+    decay: f64,
+}
+
+/// Cuts a parameter, its moments and its gradient into pieces; on a GPU it stays whole.
+fn cut(pieces: &mut Vec<Piece>, all: [&Tensor; 4], change: Change) -> Result<(), TchError> {
+    let [tensor, first, second] = [all[0], all[1], all[2]].map(|t| t.f_view([-1]));
+    let (tensor, first, second, gradient) = (tensor?, first?, second?, all[3].f_reshape([-1])?);
+    let (total, mut start) = (tensor.size1()?, 0);
+    let step = if tensor.device() == Device::Cpu { PIECE } else { total };
+    while start < total {
+        let part = |whole: &Tensor| whole.f_narrow(0, start, step.min(total - start));
+        pieces.push(Piece {
+            tensor: part(&tensor)?,
+            first: part(&first)?,
+            second: part(&second)?,
+            gradient: part(&gradient)?,
+            change,
+        });
+        start += step;
+    }
+    Ok(())
+}
+
+/// As many as libtorch uses on a CPU; a GPU is fed by one.
+fn threads(pieces: &[Piece]) -> usize {
+    match pieces.first() {
+        Some(piece) if piece.tensor.device() == Device::Cpu => {
+            usize::try_from(tch::get_num_threads()).unwrap_or(1).max(1)
         }
-        norm
-    })
+        _ => 1,
+    }
+}
+
+/// What is the same for all parameters in a step.
+#[derive(Debug, Clone, Copy)]
+struct Moved {
+    scale: f64,
+    mean: f64,
+    square: f64,
+    /// 1 - β₁ᵗ
+    bias_1: f64,
+    /// √(1 - β₂ᵗ)
+    bias_2: f64,
+    epsilon: f64,
+}
+
+impl Moved {
+    fn after(optimizer: &AdamW, scale: f64) -> Self {
+        let steps = optimizer.steps as f64;
+        Self {
+            scale,
+            mean: 1.0 - optimizer.beta_1,
+            square: 1.0 - optimizer.beta_2,
+            bias_1: 1.0 - optimizer.beta_1.powf(steps),
+            bias_2: (1.0 - optimizer.beta_2.powf(steps)).sqrt(),
+            epsilon: optimizer.epsilon,
+        }
+    }
+
+    fn all(self, pieces: Vec<Piece>) -> Result<(), TchError> {
+        tch::no_grad(|| {
+            let Some(longest) = pieces.iter().max_by_key(|piece| piece.tensor.numel()) else {
+                return Ok(());
+            };
+            let scratch = longest.tensor.f_empty_like()?;
+            pieces.into_iter().try_for_each(|piece| self.one(piece, &scratch))
+        })
+    }
+
+    /// With `g` the gradient, `m` and `v` the moments: `m += (1 - β₁)(g - m)`,
+    /// `v += (1 - β₂)(g² - v)`, `p -= rate · (m / bias₁) / (√v / bias₂ + ε)`.
+    fn one(self, mut piece: Piece, scratch: &Tensor) -> Result<(), TchError> {
+        let Change { rate, decay } = piece.change;
+        let mut scratch = scratch.f_narrow(0, 0, piece.tensor.size1()?)?;
+        let _ = piece.gradient.f_mul_scalar_out(&scratch, self.scale)?;
+        let _ = piece.first.f_lerp_(&scratch, self.mean)?;
+        let _ = scratch.f_square_()?;
+        let _ = piece.second.f_lerp_(&scratch, self.square)?;
+        if rate == 0.0 {
+            return Ok(());
+        }
+        if decay != 0.0 {
+            let _ = piece.tensor.f_mul_scalar_(1.0 - decay)?;
+        }
+        let _ = piece.second.f_sqrt_out(&scratch)?;
+        let _ = scratch.f_add_scalar_(self.epsilon * self.bias_2)?;
+        let _ = scratch.f_mul_scalar_(-self.bias_1 / (rate * self.bias_2))?;
+        let _ = piece.tensor.f_addcdiv_(&piece.first, &scratch)?;
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -164,12 +302,16 @@ mod tests {
         Parameter { name: "p".to_owned(), tensor, learning_rate: 0.1, decays }
     }
 
+    /// Of `sum(c * p)`: `c`.
+    fn gradients(p: &Parameter, c: &[f32], max_norm: f64) -> Gradients {
+        let loss = (&p.tensor * Tensor::from_slice(c)).sum(Kind::Float);
+        Gradients::of(&loss, std::slice::from_ref(p), max_norm).unwrap()
+    }
+
     /// One step down `sum(c * p)`, whose gradient is `c`.
     fn descend(optimizer: &mut AdamW, p: &Parameter, c: &[f32]) {
-        let mut tensor = p.tensor.shallow_clone();
-        tensor.zero_grad();
-        (&p.tensor * Tensor::from_slice(c)).sum(Kind::Float).backward();
-        optimizer.step(std::slice::from_ref(p), 1.0);
+        let gradients = gradients(p, c, 0.0);
+        optimizer.step(std::slice::from_ref(p), &gradients, 1.0).unwrap();
     }
 
     fn values(p: &Parameter) -> Vec<f32> {
@@ -234,10 +376,43 @@ mod tests {
     #[test]
     fn clipping_scales_to_the_limit_and_tells_the_norm_before() {
         let p = parameter(&[0.0, 0.0], false);
-        (&p.tensor * Tensor::from_slice(&[3f32, 4.0])).sum(Kind::Float).backward();
-        assert!((clip_gradients(std::slice::from_ref(&p), 0.0) - 5.0).abs() < 1e-6);
-        assert!((clip_gradients(std::slice::from_ref(&p), 10.0) - 5.0).abs() < 1e-6);
-        assert!((clip_gradients(std::slice::from_ref(&p), 1.0) - 5.0).abs() < 1e-6);
-        assert!((clip_gradients(std::slice::from_ref(&p), 1.0) - 1.0).abs() < 1e-6);
+        for (max_norm, scale) in [(0.0, 1.0), (10.0, 1.0), (1.0, 0.2)] {
+            let gradients = gradients(&p, &[3.0, 4.0], max_norm);
+            assert!((gradients.norm - 5.0).abs() < 1e-6);
+            assert!((gradients.scale - scale).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn a_clipped_gradient_moves_the_moments_by_its_scaled_self() {
+        let p = parameter(&[0.0, 0.0], false);
+        let mut optimizer = AdamW::new(0.0);
+        let gradients = gradients(&p, &[3.0, 4.0], 1.0);
+        optimizer.step(std::slice::from_ref(&p), &gradients, 1.0).unwrap();
+        let first = Vec::<f32>::try_from(&optimizer.state()["first.p"]).unwrap();
+        assert!((first[0] - 0.06).abs() < 1e-6 && (first[1] - 0.08).abs() < 1e-6, "{first:?}");
+    }
+
+    #[test]
+    fn a_parameter_of_many_pieces_moves_as_one_of_few_does() {
+        let many = usize::try_from(3 * PIECE + 7).unwrap();
+        let (large, small) = (parameter(&vec![1.0; many], true), parameter(&[1.0], true));
+        let (mut a, mut b) = (AdamW::new(0.1), AdamW::new(0.1));
+        for c in [0.5, -2.0] {
+            descend(&mut a, &large, &vec![c; many]);
+            descend(&mut b, &small, &[c]);
+        }
+        let expected = values(&small)[0];
+        assert!(values(&large).iter().all(|&value| value == expected));
+    }
+
+    #[test]
+    fn a_parameter_that_the_loss_does_not_know_stays_as_it_is() {
+        let (known, unknown) = (parameter(&[1.0], true), parameter(&[1.0], true));
+        let loss = (&known.tensor * 2.0).sum(Kind::Float);
+        let both = [known, Parameter { name: "q".to_owned(), ..unknown }];
+        let gradients = Gradients::of(&loss, &both, 0.0).unwrap();
+        AdamW::new(0.1).step(&both, &gradients, 1.0).unwrap();
+        assert!(values(&both[0])[0] < 1.0 && values(&both[1]) == [1.0]);
     }
 }

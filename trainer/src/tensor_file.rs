@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// What a file holds.
 #[derive(Debug, Default)]
@@ -107,7 +107,12 @@ fn sizes(tensor: &Tensor) -> Vec<usize> {
 
 /// Little-endian f32, row-major.
 fn raw(tensor: &Tensor) -> Result<Vec<u8>, tch::TchError> {
-    let flat = tensor.detach().f_to_kind(Kind::Float)?.f_contiguous()?.f_view([-1])?;
+    let flat = tensor
+        .detach()
+        .f_to_device(Device::Cpu)?
+        .f_to_kind(Kind::Float)?
+        .f_contiguous()?
+        .f_view([-1])?;
     Ok(Vec::<f32>::try_from(&flat)?.iter().flat_map(|x| x.to_le_bytes()).collect())
 }
 

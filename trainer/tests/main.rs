@@ -10,3 +10,4 @@ mod operations;
 mod tiny;
 mod towers;
 mod training;
+mod tuning;

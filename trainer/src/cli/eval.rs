@@ -90,7 +90,7 @@ fn measure_run(
     restore(&mut encoder, &Checkpoint::newest(&run.checkpoints())?)?;
     let cache = run.cache();
     let templates = templates.unwrap_or_else(|| run.recipe.templates());
-    let mut embedder = RunEmbedder { pass: pass(&run.recipe, &encoder, &cache, around) };
+    let mut embedder = RunEmbedder { pass: pass(&encoder, &cache, around) };
     measure(args, &mut embedder, &templates, "fp32 (libtorch)".to_owned())
 }
 

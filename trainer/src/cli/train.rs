@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::bars::Bars;
 use super::{Ending, threads};
+use crate::device::Placement;
 use crate::recipe::{self, Recipe};
 use crate::run::Run;
 use crate::train::{Surroundings, train};
@@ -21,6 +22,10 @@ pub(super) struct TrainArgs {
     /// Change a key of the recipe, for example --set train.epochs=5; may be repeated.
     #[arg(long = "set", value_name = "KEY.PATH=VALUE", requires = "recipe")]
     sets: Vec<String>,
+    /// Start from this CLIP's folder (config.json, model.safetensors, tokenizer.json); it goes before
+    /// the recipe's model.init.
+    #[arg(long, value_name = "DIR", requires = "recipe")]
+    init: Option<PathBuf>,
     /// The run's folder; default: runs/NAME-N beside you, NAME being the recipe's.
     #[arg(long, value_name = "RUN", conflicts_with = "resume")]
     out: Option<PathBuf>,
@@ -30,10 +35,14 @@ pub(super) struct TrainArgs {
 }
 
 pub(super) fn run(args: TrainArgs, stop: &Stop) -> anyhow::Result<Ending> {
-    let wanted = args.recipe.as_deref().map(|path| recipe::load(path, &args.sets)).transpose()?;
+    let load = |path| recipe::load_from(path, &args.sets, args.init.as_deref());
+    let wanted = args.recipe.as_deref().map(load).transpose()?;
     let run = match (args.resume, wanted) {
-        (Some(folder), wanted) => resume(&folder, wanted.as_ref())?,
-        (None, Some(recipe)) => {
+        (Some(folder), wanted) => resume(&folder, wanted)?,
+        (None, Some(mut recipe)) => {
+            // Written down, so that the run goes on in it on whatever machine.
+            let chosen = || Placement::choose(None).precision();
+            recipe.train.precision.get_or_insert_with(chosen);
             let folder = match (args.out, args.recipe) {
                 (Some(folder), _) => folder,
                 (None, path) => free_folder(path.as_deref().unwrap_or(Path::new("recipe.toml"))),
@@ -68,9 +77,13 @@ pub(super) fn run(args: TrainArgs, stop: &Stop) -> anyhow::Result<Ending> {
 }
 
 /// A run keeps its recipe: another one is another run.
-fn resume(folder: &Path, wanted: Option<&Recipe>) -> anyhow::Result<Run> {
+fn resume(folder: &Path, wanted: Option<Recipe>) -> anyhow::Result<Run> {
     let run = Run::open(folder)?;
-    if wanted.is_some_and(|wanted| *wanted != run.recipe) {
+    let same = |mut wanted: Recipe| {
+        wanted.train.precision = wanted.train.precision.or(run.recipe.train.precision);
+        wanted == run.recipe
+    };
+    if !wanted.is_none_or(same) {
         bail!(
             "the recipe is not the one that {} was begun with; leave it out to go on with that, or \
              leave --resume out to begin anew",

@@ -6,46 +6,47 @@
 //! Invariant: a picture and a text become the same numbers here in training, evaluation and export.
 
 pub mod pooled;
+mod processor;
+mod rates;
+mod start;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use clip::config::{
-    BertConfig, EfficientNetLiteConfig, LiteVariant, ModelConfig, ModelType, TextConfig,
-    VisionConfig,
-};
 use clip::image::{ImageProcessor, PixelValues, ProcessorError};
 use clip::tokenize::{TokenizeError, Tokenizer};
 use clip::{Embedding, TokenIds};
-use serde_json::json;
-use sha2::{Digest, Sha256};
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
 use crate::data::BadSample;
-use crate::model::{
-    DualEncoder, ModelError, Side, Torch, TowerFiles, Weights, pixel_batch, token_batch,
-};
-use crate::recipe::{ImageEncoder, ImageSection, Recipe, ResizeMode};
+use crate::model::{DualEncoder, ModelError, Side, Torch, Weights, pixel_batch, token_batch};
+use crate::recipe::{Recipe, RecipeError, Start};
 use crate::tensor_file::TensorFileError;
 
-/// Channels that every EfficientNet-Lite pools (Tan and Le 2019, table 1; the head is not scaled in
-/// the Lite release).
-const LITE_HIDDEN_SIZE: usize = 1280;
+pub use processor::processor_config;
+pub use rates::Rates;
+use start::Origin;
 
 /// A model ready to compute.
 #[derive(Debug)]
 pub struct Encoder {
     /// The forward code and its configuration.
     pub model: DualEncoder,
-    /// All weights, f32.
+    /// All weights, f32, on [`Encoder::device`].
     pub weights: Weights,
+    /// How fast each of them learns.
+    pub rates: Rates,
     /// Words to ids.
     pub tokenizer: Tokenizer,
     /// Pictures to pixel values.
     pub processor: ImageProcessor,
     /// `tokenizer.json`, as it goes into a bundle.
     pub tokenizer_file: PathBuf,
-    /// sha-256 (hex) over the files of both towers.
+    /// sha-256 (hex) over the files that the weights start from.
     pub digest: String,
+    /// Where it computes; the CPU unless [`Encoder::place`] said otherwise.
+    pub device: Device,
+    /// Kind of matrix products; f32 unless [`Encoder::place`] said otherwise.
+    pub kind: Kind,
 }
 
 /// Why a model cannot be made or run.
@@ -54,6 +55,56 @@ pub enum EncoderError {
     /// The weights or the forward code.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The recipe.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// A file that a checkpoint's folder has to hold.
+    #[error(
+        "there is no {name} in {}; put the one of the checkpoint's own release beside its weights",
+        folder.display()
+    )]
+    Absent {
+        /// The file.
+        name: &'static str,
+        /// Where it was looked for.
+        folder: PathBuf,
+    },
+    /// A tokenizer of another model.
+    #[error("{} is not of this model: {reason}", path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A configuration of another family.
+    #[error("{} is no CLIP's (its model_type is not \"clip\")", path.display())]
+    NotClip {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Pictures of a size that the image tower does not take.
+    #[error("{key} makes pictures of {found} pixels a side, but the image tower takes {edge}")]
+    Edge {
+        /// The recipe's key or the file.
+        key: String,
+        /// As it says.
+        found: u32,
+        /// What the tower takes.
+        edge: u32,
+    },
+    /// A rate for weights that are not there.
+    #[error("model.learning_rates has \"{prefix}\", but no weight's name begins so{}",
+        if there.is_empty() { String::new() } else { format!("; there are {there}") })]
+    Rate {
+        /// As the recipe says.
+        prefix: String,
+        /// Names that are near it.
+        there: String,
+    },
+    /// All rates are 0.
+    #[error("every learning rate of the recipe's [model] is 0: nothing would be learned")]
+    NothingLearns,
     /// A tower's file.
     #[error("cannot read the tower's file {}; `make towers` fetches the pretrained ones", path.display())]
     Tower {
@@ -81,15 +132,9 @@ pub enum EncoderError {
     /// The tokenizer, or a text that it cannot read.
     #[error(transparent)]
     Tokenize(#[from] TokenizeError),
-    /// The `[image]` section.
-    #[error("the recipe's [image] does not work")]
+    /// The `[image]` section, or the `preprocessor_config.json` that it leaves things to.
+    #[error("the pictures cannot be prepared for the image tower")]
     Processor(#[from] ProcessorError),
-    /// The same, as keys.
-    #[error("the recipe's [image] does not work")]
-    ProcessorKeys {
-        /// Which key.
-        source: serde_json::Error,
-    },
     /// The cache of pooled outputs.
     #[error("the cache of tower outputs failed")]
     Cache(#[from] TensorFileError),
@@ -113,29 +158,54 @@ pub enum EncoderError {
 }
 
 impl Encoder {
-    /// Pretrained towers with projections that start anew from the recipe's seed.
+    /// The encoder that a recipe starts from, on the CPU and in f32.
     ///
     /// # Errors
-    /// [`EncoderError`], naming the file that is missing or does not fit.
+    /// [`EncoderError`], naming the file, the weight or the key that is missing or does not fit.
     pub fn from_recipe(recipe: &Recipe) -> Result<Self, EncoderError> {
-        let image = weights_file(&recipe.model.image.weights);
-        let text = weights_file(&recipe.model.text.weights);
-        let digest = digest(&[&image, &text])?;
-        let config_file = text.with_file_name("config.json");
-        let config = config(recipe, bert(&config_file)?);
-        let tokenizer_file = text.with_file_name("tokenizer.json");
-        let longest = config.text_config.max_position_embeddings();
-        let context = recipe.model.text.context_length.unwrap_or(longest);
-        if context > longest {
-            return Err(EncoderError::Context { asked: context, longest });
-        }
-        let pad = config.text_config.pad_token_id();
-        let tokenizer = Tokenizer::from_file(&tokenizer_file, context, pad)?;
-        let processor = image_processor(&recipe.image)?;
-        let model = DualEncoder::new(config)?;
-        let files = TowerFiles { image: &image, text: &text };
-        let weights = model.from_towers(files, recipe.train.seed)?;
-        Ok(Self { model, weights, tokenizer, processor, tokenizer_file, digest })
+        let origin = Origin::of(recipe)?;
+        let rates = Rates::new(&origin.model, &recipe.model)?;
+        let tokenizer = origin.tokenizer(recipe.model.text.context_length)?;
+        let tokenizer_file = origin.beside("tokenizer.json")?;
+        let towers = matches!(recipe.model.start()?, Start::Towers(_));
+        let file = match origin.beside("preprocessor_config.json") {
+            Ok(file) if !towers => Some(file),
+            Err(absent) if !towers => {
+                recipe.image.whole(&absent.to_string())?;
+                None
+            }
+            _ => None,
+        };
+        let edge = origin.model.config.vision_config.image_size();
+        let edge = u32::try_from(edge).unwrap_or(u32::MAX);
+        let processor = processor::processor(&recipe.image, file.as_deref(), edge)?;
+        let Origin { model, weights, digest, .. } = origin;
+        let (device, kind) = (Device::Cpu, Kind::Float);
+        Ok(Self {
+            model,
+            weights,
+            rates,
+            tokenizer,
+            processor,
+            tokenizer_file,
+            digest,
+            device,
+            kind,
+        })
+    }
+
+    /// Moves the weights to `device` and computes matrix products in `kind` from now on.
+    ///
+    /// # Errors
+    /// [`EncoderError::Model`] where the device has no room.
+    pub fn place(&mut self, device: Device, kind: Kind) -> Result<(), EncoderError> {
+        self.weights.move_to(device)?;
+        (self.device, self.kind) = (device, kind);
+        Ok(())
+    }
+
+    fn torch(&self) -> Torch<'_> {
+        Torch::in_kind(&self.weights, self.kind)
     }
 
     /// The image tower's answers: `[B, hidden]`.
@@ -143,8 +213,8 @@ impl Encoder {
     /// # Errors
     /// [`EncoderError::Model`] for pictures of several sizes or none.
     pub fn pooled_pixels(&self, images: &[PixelValues]) -> Result<Tensor, EncoderError> {
-        let pixels = pixel_batch(images)?;
-        Ok(self.model.image_pooled(&mut Torch::new(&self.weights), &pixels)?)
+        let pixels = self.moved(&pixel_batch(images)?)?; // [B, 3, H, W]
+        Ok(self.model.image_pooled(&mut self.torch(), &pixels)?)
     }
 
     /// The text tower's answers: `[B, hidden]`.
@@ -153,7 +223,17 @@ impl Encoder {
     /// [`EncoderError::Model`] for no text at all.
     pub fn pooled_tokens(&self, texts: &[&TokenIds]) -> Result<Tensor, EncoderError> {
         let (ids, mask) = token_batch(&self.tokenizer.pad_batch(texts))?;
-        Ok(self.model.text_pooled(&mut Torch::new(&self.weights), &ids, &mask)?)
+        let (ids, mask) = (self.moved(&ids)?, self.moved(&mask)?); // [B, L]
+        Ok(self.model.text_pooled(&mut self.torch(), &ids, &mask)?)
+    }
+
+    /// On the device where this encoder computes.
+    ///
+    /// # Errors
+    /// [`EncoderError::Model`] where the device has no room.
+    pub fn moved(&self, tensor: &Tensor) -> Result<Tensor, EncoderError> {
+        let failed = |source| ModelError::Torch { operation: "copy", name: String::new(), source };
+        Ok(tensor.f_to_device(self.device).map_err(failed)?)
     }
 
     /// Pooled `[B, hidden]` of one side → normalized `[B, D]`, with gradients.
@@ -161,7 +241,7 @@ impl Encoder {
     /// # Errors
     /// [`EncoderError::Model`] where the shapes do not fit.
     pub fn embed(&self, side: Side, pooled: &Tensor) -> Result<Tensor, EncoderError> {
-        Ok(self.model.embeddings(&mut Torch::new(&self.weights), side, pooled)?)
+        Ok(self.model.embeddings(&mut self.torch(), side, pooled)?)
     }
 
     /// As [`Encoder::embed`], without gradients, as embeddings.
@@ -171,8 +251,11 @@ impl Encoder {
     pub fn embeddings(&self, side: Side, pooled: &Tensor) -> Result<Vec<Embedding>, EncoderError> {
         let rows = tch::no_grad(|| self.embed(side, pooled))?;
         let width = self.model.config.projection_dim;
-        let flat = Vec::<f32>::try_from(rows.contiguous().view([-1])).map_err(|source| {
-            ModelError::Torch { operation: "copy", name: String::new(), source }
+        let rows = rows.to_device(Device::Cpu).contiguous(); // [B, D]
+        let flat = Vec::<f32>::try_from(rows.view([-1])).map_err(|source| ModelError::Torch {
+            operation: "copy",
+            name: String::new(),
+            source,
         })?;
         let embedding = |(i, row): (usize, &[f32])| {
             let of = format!("{side:?} {i}").to_lowercase();
@@ -182,85 +265,8 @@ impl Encoder {
     }
 }
 
-/// The file that a tower's `weights` means.
-fn weights_file(path: &Path) -> PathBuf {
-    if path.is_dir() { path.join("model.safetensors") } else { path.to_owned() }
-}
-
-fn digest(files: &[&Path]) -> Result<String, EncoderError> {
-    let mut hasher = Sha256::new();
-    for path in files {
-        let tower = |source| EncoderError::Tower { path: (*path).to_owned(), source };
-        hasher.update(std::fs::read(path).map_err(tower)?);
-    }
-    Ok(hex(&hasher.finalize()))
-}
-
 /// Lower-case hexadecimal.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn bert(path: &Path) -> Result<BertConfig, EncoderError> {
-    let text = std::fs::read(path)
-        .map_err(|source| EncoderError::Tower { path: path.to_owned(), source })?;
-    serde_json::from_slice(&text)
-        .map_err(|source| EncoderError::Config { path: path.to_owned(), source })
-}
-
-fn config(recipe: &Recipe, bert: BertConfig) -> ModelConfig {
-    let variant = match recipe.model.image.encoder {
-        ImageEncoder::EfficientnetLite0 => LiteVariant::Lite0,
-        ImageEncoder::EfficientnetLite1 => LiteVariant::Lite1,
-        ImageEncoder::EfficientnetLite2 => LiteVariant::Lite2,
-    };
-    ModelConfig {
-        model_type: ModelType::DualEncoder,
-        projection_dim: recipe.model.projection.dim,
-        projection_bias: true,
-        logit_scale_init_value: recipe.train.logit_scale_init as f32,
-        vision_config: VisionConfig::EfficientnetLite(EfficientNetLiteConfig {
-            variant,
-            image_size: recipe.image.size as usize,
-            hidden_size: LITE_HIDDEN_SIZE,
-            batch_norm_eps: 1e-3,
-        }),
-        text_config: TextConfig::Bert(bert),
-    }
-}
-
-fn image_processor(image: &ImageSection) -> Result<ImageProcessor, EncoderError> {
-    let config = serde_json::from_value(processor_config(image))
-        .map_err(|source| EncoderError::ProcessorKeys { source })?;
-    Ok(ImageProcessor::new(config)?)
-}
-
-/// The `preprocessor_config.json` of an `[image]` section, in Hugging Face's keys.
-#[must_use]
-pub fn processor_config(image: &ImageSection) -> serde_json::Value {
-    let size = image.size;
-    let mut config = json!({
-        "image_processor_type": "CLIPImageProcessor",
-        "do_convert_rgb": true,
-        "do_resize": true,
-        "resample": 3,
-        "do_rescale": true,
-        "rescale_factor": 1.0 / 255.0,
-        "do_normalize": true,
-        "image_mean": image.mean,
-        "image_std": image.std,
-    });
-    match image.resize_mode {
-        ResizeMode::Squash => {
-            config["size"] = json!({ "height": size, "width": size });
-            config["do_center_crop"] = json!(false);
-        }
-        ResizeMode::Shortest => {
-            config["size"] = json!({ "shortest_edge": size });
-            config["do_center_crop"] = json!(true);
-            config["crop_size"] = json!({ "height": size, "width": size });
-        }
-    }
-    config
 }

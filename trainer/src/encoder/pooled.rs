@@ -10,7 +10,7 @@ use std::sync::Arc;
 use clip::TokenIds;
 use clip::image::PixelValues;
 use sha2::{Digest, Sha256};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::{Encoder, EncoderError, hex};
 use crate::data::decode::{Job, pictures};
@@ -66,7 +66,7 @@ impl Pass<'_> {
             _ => None,
         };
         let all = match found {
-            Some(all) => all,
+            Some(all) => PooledPictures { pooled: self.encoder.moved(&all.pooled)?, ..all },
             None => self.compute(set, file.as_deref())?,
         };
         match all.bad.first() {
@@ -129,7 +129,7 @@ impl Pass<'_> {
             && path.exists()
             && let Some(pooled) = TensorFile::read(path)?.tensors.remove("pooled")
         {
-            return Ok(pooled);
+            return self.encoder.moved(&pooled);
         }
         let tokens = texts
             .iter()
@@ -154,7 +154,8 @@ impl Pass<'_> {
         for (row, &i) in order.iter().enumerate() {
             place[i] = row as i64;
         }
-        let pooled = Tensor::cat(&parts, 0).index_select(0, &Tensor::from_slice(&place));
+        let place = self.encoder.moved(&Tensor::from_slice(&place))?;
+        let pooled = Tensor::cat(&parts, 0).index_select(0, &place);
         if let Some(path) = &file {
             let tensors = [("pooled".to_owned(), pooled.shallow_clone())].into();
             TensorFile { tensors, ..TensorFile::default() }.write(path)?;
@@ -165,6 +166,9 @@ impl Pass<'_> {
     fn cache_name(&self, kind: &str, depends_on: &[String]) -> String {
         let mut hasher = Sha256::new();
         hasher.update(self.encoder.digest.as_bytes());
+        if self.encoder.kind != Kind::Float {
+            hasher.update(format!("{:?}", self.encoder.kind).as_bytes());
+        }
         for part in depends_on {
             hasher.update((part.len() as u64).to_le_bytes());
             hasher.update(part.as_bytes());

@@ -196,7 +196,7 @@ pub fn export(
         weights: &encoder.weights,
         tokenizer: &encoder.tokenizer_file,
         context_length: encoder.tokenizer.context_length(),
-        processor: processor_config(&run.recipe.image),
+        processor: processor_config(encoder.processor.config()),
         templates: run.recipe.templates(),
         samples: Samples::load(run, &encoder, around.threads)?,
     };

@@ -41,18 +41,27 @@ impl DualEncoder {
     /// are not those of the configuration.
     pub fn from_checkpoint(folder: &Path) -> Result<(Self, Weights), ModelError> {
         let model = Self::new(ModelConfig::from_file(&folder.join("config.json"))?)?;
+        let weights = model.checkpoint_weights(folder)?;
+        Ok((model, weights))
+    }
+
+    /// The weights of a checkpoint folder, for this model.
+    ///
+    /// # Errors
+    /// As [`DualEncoder::from_checkpoint`].
+    pub fn checkpoint_weights(&self, folder: &Path) -> Result<Weights, ModelError> {
         let mut loaded = Weights::new();
         for file in Self::checkpoint_files(folder)? {
             loaded.extend("", Weights::load(&file)?);
         }
         let loaded = open_clip::renamed(loaded)?;
         let mut weights = Weights::new();
-        let wanted = model.parameters();
+        let wanted = self.parameters();
         let names: BTreeSet<&str> = wanted.iter().map(|weight| weight.name.as_str()).collect();
         let mut strangers = Vec::new();
         let mut known = Weights::new();
         for (name, tensor) in loaded.into_parts() {
-            if model.is_standardization(&name) {
+            if self.is_standardization(&name) {
                 weights.insert(name, tensor);
             } else if names.contains(name.as_str()) {
                 known.insert(name, tensor);
@@ -65,7 +74,7 @@ impl DualEncoder {
             Some(name) => {
                 Err(ModelError::Unexpected { name: name.clone(), others: strangers.len() - 1 })
             }
-            None => Ok((model, weights)),
+            None => Ok(weights),
         }
     }
 

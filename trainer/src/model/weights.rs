@@ -106,6 +106,21 @@ impl Weights {
         }
     }
 
+    /// Moves every weight to `device`; nothing happens to what is there already.
+    ///
+    /// # Errors
+    /// [`ModelError::Torch`] for the first that finds no room.
+    pub fn move_to(&mut self, device: Device) -> Result<(), ModelError> {
+        for (name, tensor) in &mut self.0 {
+            *tensor = tensor.f_to_device(device).map_err(|source| ModelError::Torch {
+                operation: "move",
+                name: name.clone(),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
     /// Names and tensors in the order of the names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))

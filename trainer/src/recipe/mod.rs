@@ -17,9 +17,9 @@ pub use data::DataSection;
 pub use image::{ImageSection, ResizeMode};
 pub use model::{
     ImageEncoder, ImageTowerSection, ModelKind, ModelSection, ProjectionKind, ProjectionSection,
-    TextEncoder, TextTowerSection,
+    Start, TextEncoder, TextTowerSection, Towers,
 };
-pub use resolve::{RecipeError, Resolver, from_table, load};
+pub use resolve::{RecipeError, Resolver, from_table, load, load_from};
 pub use train::{EvalSection, Objective, Precision, TrainSection};
 
 /// A recipe as resolved: paths absolute, defaults written out.
@@ -29,6 +29,7 @@ pub struct Recipe {
     /// The two towers and the projections.
     pub model: ModelSection,
     /// How a picture becomes the image tower's input.
+    #[serde(default)]
     pub image: ImageSection,
     /// Where the pairs come from; mixed by weight.
     pub data: Vec<DataSection>,
@@ -60,6 +61,14 @@ impl Recipe {
         self.model.validate()?;
         self.image.validate()?;
         self.train.validate()?;
+        match self.model.start()? {
+            Start::Towers(_) => self.image.whole("two towers that never met need it")?,
+            Start::Checkpoint { .. } if self.train.logit_scale_init.is_some() => {
+                let reason = "does not go with model.init: logit_scale is the checkpoint's";
+                return wrong("train.logit_scale_init", reason);
+            }
+            Start::Checkpoint { .. } | Start::Nothing { .. } => {}
+        }
         self.eval.validate()?;
         if self.data.is_empty() {
             return wrong("data", "is empty; add a [[data]] with a path");

@@ -1,46 +1,64 @@
-//! `[model]`: the towers and what joins them.
+//! `[model]`: what training starts from, and how fast each part of it learns.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{RecipeError, finite, wrong};
+use super::{RecipeError, finite, one, wrong};
 
-/// `[model]`: two pretrained towers and what joins them.
+/// `[model]`: a CLIP, or two pretrained towers and what joins them.
+///
+/// Which keys go together is said by [`ModelSection::start`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSection {
-    /// The family; two towers that never met are a `dual-encoder`.
+    /// The family.
     pub model_type: ModelKind,
+    /// A CLIP's checkpoint: the folder of `config.json`, `model.safetensors` and `tokenizer.json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<PathBuf>,
+    /// A CLIP's `config.json`, in place of the one in `init`. Without `init` the weights are random.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<PathBuf>,
     /// The image tower.
+    #[serde(default)]
     pub image: ImageTowerSection,
     /// The text tower.
+    #[serde(default)]
     pub text: TextTowerSection,
     /// What maps each tower's pooled output into the shared space.
     pub projection: ProjectionSection,
+    /// Step sizes of their own, by the beginning of weights' names up to a dot; the longest wins.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub learning_rates: BTreeMap<String, f64>,
 }
 
 /// The families that a recipe can describe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ModelKind {
+    /// CLIP as `transformers` has it.
+    Clip,
     /// Two towers and two projections.
     DualEncoder,
 }
 
 /// `model.image`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct ImageTowerSection {
-    /// The architecture.
-    pub encoder: ImageEncoder,
-    /// A safetensors file, or the folder of a `model.safetensors`.
-    pub weights: PathBuf,
-    /// Step size at the top of the schedule; 0 locks the tower, whose outputs are then cached.
-    #[serde(default)]
+    /// The architecture, of a `dual-encoder`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoder: Option<ImageEncoder>,
+    /// Of a `dual-encoder`: a safetensors file, or the folder of a `model.safetensors`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<PathBuf>,
+    /// Step size at the top of the schedule; a tower without any is locked and its outputs cached.
     pub learning_rate: f64,
+    /// How fast a block learns beside the block after it.
+    pub layer_decay: f64,
     /// Share of its outputs that the projection does not see in a training step; 0 is none.
-    #[serde(default)]
     pub dropout: f64,
 }
 
@@ -56,22 +74,25 @@ pub enum ImageEncoder {
     EfficientnetLite2,
 }
 
-/// `model.text`; `config.json` and `tokenizer.json` lie beside the weights.
+/// `model.text`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct TextTowerSection {
-    /// The architecture.
-    pub encoder: TextEncoder,
-    /// A safetensors file, or the folder of a `model.safetensors`.
-    pub weights: PathBuf,
+    /// The architecture, of a `dual-encoder`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoder: Option<TextEncoder>,
+    /// Of a `dual-encoder`: a safetensors file, or the folder of a `model.safetensors`;
+    /// `config.json` and `tokenizer.json` lie beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<PathBuf>,
     /// The longest text in tokens, special ones included; as many as the tower takes where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub context_length: Option<usize>,
-    /// Step size at the top of the schedule; 0 locks the tower, whose outputs are then cached.
-    #[serde(default)]
+    /// Step size at the top of the schedule; a tower without any is locked and its outputs cached.
     pub learning_rate: f64,
+    /// How fast a block learns beside the block after it.
+    pub layer_decay: f64,
     /// Share of its outputs that the projection does not see in a training step; 0 is none.
-    #[serde(default)]
     pub dropout: f64,
 }
 
@@ -83,39 +104,155 @@ pub enum TextEncoder {
     Bert,
 }
 
+impl Default for ImageTowerSection {
+    /// A locked tower.
+    fn default() -> Self {
+        let (learning_rate, layer_decay, dropout) = (0.0, one(), 0.0);
+        Self { encoder: None, weights: None, learning_rate, layer_decay, dropout }
+    }
+}
+
+impl Default for TextTowerSection {
+    /// A locked tower.
+    fn default() -> Self {
+        let (encoder, weights, context_length) = (None, None, None);
+        let (learning_rate, layer_decay, dropout) = (0.0, one(), 0.0);
+        Self { encoder, weights, context_length, learning_rate, layer_decay, dropout }
+    }
+}
+
 /// `model.projection`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProjectionSection {
-    /// Width of the shared space.
-    pub dim: usize,
-    /// The shape of the map.
-    #[serde(default)]
-    pub kind: ProjectionKind,
+    /// Width of the shared space, of a `dual-encoder`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dim: Option<usize>,
+    /// The shape of the map, of a `dual-encoder`; linear where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<ProjectionKind>,
     /// Step size at the top of the schedule, for both projections and `logit_scale`.
     pub learning_rate: f64,
 }
 
 /// The shapes that a projection can have.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProjectionKind {
     /// One matrix and one bias.
-    #[default]
     Linear,
 }
 
+/// What the weights are before the first step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Start<'a> {
+    /// Those of a CLIP's folder; `config` in place of its own `config.json`.
+    Checkpoint {
+        /// The folder.
+        folder: &'a Path,
+        /// Another configuration.
+        config: Option<&'a Path>,
+    },
+    /// Random ones, for a CLIP's `config.json`.
+    Nothing {
+        /// The configuration.
+        config: &'a Path,
+    },
+    /// Those of two towers, and projections that start anew.
+    Towers(Towers<'a>),
+}
+
+/// Two pretrained towers that never met.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Towers<'a> {
+    /// Architecture of the image tower.
+    pub image: ImageEncoder,
+    /// Its weights.
+    pub image_weights: &'a Path,
+    /// Architecture of the text tower.
+    pub text: TextEncoder,
+    /// Its weights.
+    pub text_weights: &'a Path,
+    /// Width of the shared space.
+    pub dim: usize,
+}
+
 impl ModelSection {
-    pub(super) fn validate(&self) -> Result<(), RecipeError> {
-        if self.projection.dim == 0 {
+    /// What training starts from, by the keys that go with the family.
+    ///
+    /// # Errors
+    /// [`RecipeError::Value`] names a key that is missing or that does not go with the others.
+    pub fn start(&self) -> Result<Start<'_>, RecipeError> {
+        match self.model_type {
+            ModelKind::Clip => self.clip_start(),
+            ModelKind::DualEncoder => self.towers().map(Start::Towers),
+        }
+    }
+
+    fn clip_start(&self) -> Result<Start<'_>, RecipeError> {
+        for (key, given) in [
+            ("model.image.encoder", self.image.encoder.is_some()),
+            ("model.image.weights", self.image.weights.is_some()),
+            ("model.text.encoder", self.text.encoder.is_some()),
+            ("model.text.weights", self.text.weights.is_some()),
+            ("model.projection.dim", self.projection.dim.is_some()),
+            ("model.projection.kind", self.projection.kind.is_some()),
+        ] {
+            if given {
+                let reason = "does not go with model_type = \"clip\", whose towers and projections \
+                              are those of model.init or model.config";
+                return wrong(key, reason);
+            }
+        }
+        match (self.init.as_deref(), self.config.as_deref()) {
+            (Some(folder), config) => Ok(Start::Checkpoint { folder, config }),
+            (None, Some(config)) => Ok(Start::Nothing { config }),
+            (None, None) => wrong(
+                "model.init",
+                "is missing: name a checkpoint's folder there or by --init, or name a config.json \
+                 in model.config to start from random weights",
+            ),
+        }
+    }
+
+    fn towers(&self) -> Result<Towers<'_>, RecipeError> {
+        for (key, given) in
+            [("model.init", self.init.is_some()), ("model.config", self.config.is_some())]
+        {
+            if given {
+                let reason = "does not go with model_type = \"dual-encoder\", whose weights are \
+                              model.image.weights and model.text.weights";
+                return wrong(key, reason);
+            }
+        }
+        let dim = needed("model.projection.dim", self.projection.dim)?;
+        if dim == 0 {
             return wrong("model.projection.dim", "is 0, but the shared space needs a width");
         }
-        for (key, value) in [
-            ("model.image.learning_rate", self.image.learning_rate),
-            ("model.text.learning_rate", self.text.learning_rate),
-            ("model.projection.learning_rate", self.projection.learning_rate),
+        Ok(Towers {
+            image: needed("model.image.encoder", self.image.encoder)?,
+            image_weights: needed("model.image.weights", self.image.weights.as_deref())?,
+            text: needed("model.text.encoder", self.text.encoder)?,
+            text_weights: needed("model.text.weights", self.text.weights.as_deref())?,
+            dim,
+        })
+    }
+
+    pub(super) fn validate(&self) -> Result<(), RecipeError> {
+        self.start()?;
+        finite("model.image.learning_rate", self.image.learning_rate)?;
+        finite("model.text.learning_rate", self.text.learning_rate)?;
+        finite("model.projection.learning_rate", self.projection.learning_rate)?;
+        for (prefix, rate) in &self.learning_rates {
+            finite(&format!("model.learning_rates.\"{prefix}\""), *rate)?;
+        }
+        for (key, decay) in [
+            ("model.image.layer_decay", self.image.layer_decay),
+            ("model.text.layer_decay", self.text.layer_decay),
         ] {
-            finite(key, value)?;
+            if !(decay > 0.0 && decay <= 1.0) {
+                return wrong(key, "must lie above 0 and be at most 1");
+            }
         }
         for (key, share) in
             [("model.image.dropout", self.image.dropout), ("model.text.dropout", self.text.dropout)]
@@ -125,5 +262,13 @@ impl ModelSection {
             }
         }
         Ok(())
+    }
+}
+
+/// A key of two towers that never met.
+fn needed<T>(key: &str, value: Option<T>) -> Result<T, RecipeError> {
+    match value {
+        Some(value) => Ok(value),
+        None => wrong(key, "is missing; model_type = \"dual-encoder\" needs it"),
     }
 }

@@ -72,6 +72,8 @@ pub struct Resolver<'a> {
     pub base: PathBuf,
     /// The working folder.
     pub working: PathBuf,
+    /// What `--init` names, absolute; it goes before the recipe's `model.init`.
+    pub init: Option<PathBuf>,
     /// The environment.
     pub variable: &'a dyn Fn(&str) -> Option<String>,
 }
@@ -81,6 +83,14 @@ pub struct Resolver<'a> {
 /// # Errors
 /// See [`RecipeError`]; each names the file or the key.
 pub fn load(path: &Path, sets: &[String]) -> Result<Recipe, RecipeError> {
+    load_from(path, sets, None)
+}
+
+/// As [`load`], with `init` (relative to the working folder) as its `model.init`.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_from(path: &Path, sets: &[String], init: Option<&Path>) -> Result<Recipe, RecipeError> {
     let read = |source| RecipeError::Read { path: path.to_owned(), source };
     let text = std::fs::read_to_string(path).map_err(read)?;
     let table: toml::Table = toml::from_str(&text)
@@ -89,7 +99,8 @@ pub fn load(path: &Path, sets: &[String]) -> Result<Recipe, RecipeError> {
     let absolute = std::path::absolute(path).map_err(read)?;
     let base = absolute.parent().unwrap_or(&absolute).to_owned();
     let variable = |name: &str| std::env::var(name).ok();
-    from_table(table, sets, &Resolver { base, working, variable: &variable })
+    let init = init.map(|folder| working.join(folder));
+    from_table(table, sets, &Resolver { base, working, init, variable: &variable })
 }
 
 /// The typed form of a parsed recipe.
@@ -107,8 +118,18 @@ pub fn from_table(
     let mut recipe: Recipe =
         table.try_into().map_err(|e| RecipeError::Shape { reason: one_line(&e) })?;
     let model = &mut recipe.model;
-    resolver.resolve("model.image.weights", &mut model.image.weights)?;
-    resolver.resolve("model.text.weights", &mut model.text.weights)?;
+    if resolver.init.is_some() {
+        model.init = None;
+    }
+    for (key, path) in [
+        ("model.init", &mut model.init),
+        ("model.config", &mut model.config),
+        ("model.image.weights", &mut model.image.weights),
+        ("model.text.weights", &mut model.text.weights),
+    ] {
+        path.iter_mut().try_for_each(|path| resolver.resolve(key, path))?;
+    }
+    model.init = model.init.take().or_else(|| resolver.init.as_deref().map(normalize));
     for (i, data) in recipe.data.iter_mut().enumerate() {
         resolver.resolve(&format!("data.{i}.path"), &mut data.path)?;
     }
@@ -224,6 +245,7 @@ fn normalize(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Start;
     use super::*;
 
     const TEXT: &str = r#"
@@ -249,8 +271,12 @@ mod tests {
             "DATA" => Some("../data".to_owned()),
             _ => None,
         };
-        let resolver =
-            Resolver { base: "/home/r".into(), working: "/home/w".into(), variable: &variable };
+        let resolver = Resolver {
+            base: "/home/r".into(),
+            working: "/home/w".into(),
+            init: None,
+            variable: &variable,
+        };
         let sets: Vec<String> = sets.iter().map(|s| (*s).to_owned()).collect();
         from_table(toml::from_str(text).unwrap(), &sets, &resolver)
     }
@@ -258,8 +284,9 @@ mod tests {
     #[test]
     fn paths_are_relative_to_the_recipe_and_variables_to_the_working_folder() {
         let recipe = resolve(TEXT, &["eval.captions=x${DATA}/dev.tar"]).unwrap();
-        assert_eq!(recipe.model.image.weights, Path::new("/home/towers/a"));
-        assert_eq!(recipe.model.text.weights, Path::new("/towers/b"));
+        let Start::Towers(towers) = recipe.model.start().unwrap() else { panic!("{recipe:?}") };
+        assert_eq!(towers.image_weights, Path::new("/home/towers/a"));
+        assert_eq!(towers.text_weights, Path::new("/towers/b"));
         assert_eq!(recipe.data[0].path, Path::new("/home/data/train.tar"));
         assert_eq!(recipe.eval.captions.unwrap(), Path::new("/home/r/x../data/dev.tar"));
         assert_eq!(recipe.data[0].templates, ["a photo of a {}"]);
@@ -293,5 +320,33 @@ mod tests {
         says(&["train.weight_decay=nan"], &["train.weight_decay"]);
         says(&["data.0.weight=nan"], &["data.0.weight", "above 0"]);
         says(&["data.0.weight=1e9"], &["data.0.weight", "1000"]);
+        says(&["model.init=x"], &["model.init", "dual-encoder", "model.image.weights"]);
+        says(&["model.text={encoder=\"bert\"}"], &["model.text.weights", "missing"]);
+        says(&["image={size=224}"], &["image.resize_mode", "missing"]);
+        says(&["model.text.layer_decay=0"], &["model.text.layer_decay", "above 0"]);
+        says(&["model.learning_rates={\"a.b\"=-1}"], &["model.learning_rates.\"a.b\""]);
+    }
+
+    #[test]
+    fn a_clip_starts_from_a_folder_or_from_a_configuration_and_has_no_keys_of_towers() {
+        let clip = "model={model_type=\"clip\",projection={learning_rate=1e-5}}";
+        let none = resolve(TEXT, &[clip]).unwrap_err().to_string();
+        assert!(none.contains("model.init") && none.contains("model.config"), "{none}");
+        let recipe = resolve(TEXT, &[clip, "model.init=$DATA/clip", "image={}"]).unwrap();
+        let folder = Path::new("/home/data/clip");
+        let start = Start::Checkpoint { folder, config: None };
+        assert_eq!(recipe.model.start().unwrap(), start);
+        let recipe = resolve(TEXT, &[clip, "model.config=c.json"]).unwrap();
+        let config = Path::new("/home/r/c.json");
+        assert_eq!(recipe.model.start().unwrap(), Start::Nothing { config });
+        for (set, key) in [
+            ("model.image.encoder=efficientnet-lite0", "model.image.encoder"),
+            ("model.text.weights=x", "model.text.weights"),
+            ("model.projection.dim=3", "model.projection.dim"),
+            ("train.logit_scale_init=1", "train.logit_scale_init"),
+        ] {
+            let error = resolve(TEXT, &[clip, "model.init=x", set]).unwrap_err().to_string();
+            assert!(error.contains(key) && error.contains("does not go with"), "{error}");
+        }
     }
 }

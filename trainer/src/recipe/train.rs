@@ -26,15 +26,15 @@ pub struct TrainSection {
     /// Decides the start, the order and the captions drawn.
     #[serde(default)]
     pub seed: u64,
-    /// Arithmetic of the towers.
-    #[serde(default)]
-    pub precision: Precision,
+    /// Arithmetic of the towers; where absent bf16 on CUDA and f32 elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Precision>,
     /// Gradients whose common norm is above this are scaled down to it; 0 for never.
     #[serde(default = "one")]
     pub grad_clip: f64,
-    /// Start of `logit_scale`, as a log.
-    #[serde(default = "logit_scale_init")]
-    pub logit_scale_init: f64,
+    /// Start of `logit_scale`, as a log; where absent a checkpoint's own, or ln(1/0.07).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logit_scale_init: Option<f64>,
 }
 
 /// The losses.
@@ -47,12 +47,13 @@ pub enum Objective {
 }
 
 /// Arithmetic of the towers while training.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32-bit floats throughout.
-    #[default]
     F32,
+    /// Matrix products in bfloat16; weights, their gradients, sums and normalizations in f32.
+    Bf16,
 }
 
 /// `[eval]`: held-out sets measured while training; none of it steers the training.
@@ -80,11 +81,6 @@ fn one_epoch() -> u64 {
     1
 }
 
-/// The value of CLIP itself.
-fn logit_scale_init() -> f64 {
-    f64::from(clip::config::LOGIT_SCALE_INIT)
-}
-
 impl TrainSection {
     pub(super) fn validate(&self) -> Result<(), RecipeError> {
         finite("train.weight_decay", self.weight_decay)?;
@@ -95,7 +91,8 @@ impl TrainSection {
         if self.epochs == 0 {
             return wrong("train.epochs", "is 0, but nothing is learned in no epoch");
         }
-        if !(0.0..=f64::from(clip::config::LOGIT_SCALE_MAX)).contains(&self.logit_scale_init) {
+        let fits = |scale| (0.0..=f64::from(clip::config::LOGIT_SCALE_MAX)).contains(&scale);
+        if self.logit_scale_init.is_some_and(|scale| !fits(scale)) {
             return wrong("train.logit_scale_init", "is a log and must lie between 0 and ln 100");
         }
         Ok(())

@@ -183,7 +183,7 @@ impl Batches {
             (Images::Pooled { pooled, rows }, _) => {
                 draws.extend_from_slice(drawn);
                 let rows: Vec<i64> = drawn.iter().map(|&d| rows[material.pair(d)]).collect();
-                pooled.f_index_select(0, &Tensor::from_slice(&rows))?
+                pooled.f_index_select(0, &encoder.moved(&Tensor::from_slice(&rows))?)?
             }
             (Images::Live, decoded) => {
                 let results = decoded.iter_mut().flatten().take(drawn.len());
@@ -204,7 +204,9 @@ impl Batches {
             draws.iter().map(|&d| material.texts.captions[material.pair(d)][d.caption]).collect();
         let rows: Vec<i64> = captions.iter().map(|(row, _)| *row).collect();
         let texts = match &material.texts.input {
-            TextInput::Pooled(pooled) => pooled.f_index_select(0, &Tensor::from_slice(&rows))?,
+            TextInput::Pooled(pooled) => {
+                pooled.f_index_select(0, &encoder.moved(&Tensor::from_slice(&rows))?)?
+            }
             TextInput::Live(tokens) => {
                 let batch: Vec<&TokenIds> = rows.iter().map(|&row| &tokens[row as usize]).collect();
                 encoder.pooled_tokens(&batch)?
@@ -222,7 +224,7 @@ fn prepare_images(
     sets: &[Arc<Dataset>],
     around: &mut Surroundings<'_>,
 ) -> Result<Images, TrainError> {
-    if run.recipe.model.image.learning_rate > 0.0 {
+    if !encoder.rates.is_locked(Side::Image) {
         return Ok(Images::Live);
     }
     around.watch.say(
@@ -232,7 +234,7 @@ fn prepare_images(
     let cache = run.cache();
     let (mut parts, mut rows, mut next) = (Vec::new(), Vec::new(), 0);
     for set in sets {
-        let all = pass(&run.recipe, encoder, &cache, around).pictures(set)?;
+        let all = pass(encoder, &cache, around).pictures(set)?;
         tell_bad(set, &all.bad, around);
         rows.extend(all.rows.iter().map(|row| row.map_or(-1, |row| next + row)));
         next += all.pooled.size()[0];
@@ -266,21 +268,25 @@ fn prepare_texts(
         }
         captions.push(of_pair);
     }
-    if run.recipe.model.text.learning_rate > 0.0 {
+    if !encoder.rates.is_locked(Side::Text) {
         let encode = |text: &Arc<str>| encoder.tokenizer.encode(text).map_err(EncoderError::from);
         let tokens = texts.iter().map(encode).collect::<Result<_, _>>()?;
         return Ok(Texts { captions, input: TextInput::Live(tokens) });
     }
     around.watch.say("the text tower is locked: its outputs are computed once and cached");
     let cache = run.cache();
-    let pooled = pass(&run.recipe, encoder, &cache, around).texts(&texts)?;
+    let pooled = pass(encoder, &cache, around).texts(&texts)?;
     standardize(encoder, Side::Text, &pooled)?;
     Ok(Texts { captions, input: TextInput::Pooled(pooled) })
 }
 
 /// Gives the projection the mean and the deviation of what a locked tower feeds it, so that it
-/// begins with inputs of one scale. Export folds them into weight and bias.
+/// begins with inputs of one scale. Export folds them into weight and bias. A projection without a
+/// bias, CLIP's, could not take up the mean, and a trained one knows its inputs: nothing happens.
 fn standardize(encoder: &mut Encoder, side: Side, pooled: &Tensor) -> Result<(), TrainError> {
+    if !encoder.model.config.projection_bias {
+        return Ok(());
+    }
     let mean = pooled.f_mean_dim([0i64].as_slice(), false, Kind::Float)?; // [hidden]
     let std = pooled.f_std_dim([0i64].as_slice(), false, false)?; // [hidden]
     let flat = std.f_lt(FLAT)?;

@@ -17,13 +17,13 @@ use serde::Serialize;
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::data::{DataError, mixture};
+use crate::device::Placement;
 use crate::encoder::pooled::Pass;
 use crate::encoder::{Encoder, EncoderError};
 use crate::eval::{self, CaptionFigures, Embedder, EvalError, LabelFigures, RunEmbedder};
 use crate::model::{LOGIT_SCALE, ModelError, Side};
 use crate::objectives::{info_nce, related_pairs};
-use crate::optimizer::{AdamW, StateError, clip_gradients};
-use crate::recipe::Recipe;
+use crate::optimizer::{AdamW, Gradients, StateError};
 use crate::run::{Run, RunError};
 use crate::schedule::warmup_cosine;
 use crate::watch::{Stop, Watch};
@@ -164,9 +164,12 @@ struct FiguresLine<'a> {
 pub fn train(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainError> {
     let recipe = &run.recipe;
     let mut encoder = Encoder::from_recipe(recipe)?;
+    let place = Placement::choose(recipe.train.precision);
+    encoder.place(place.device, place.kind)?;
+    around.watch.say(&format!("training {place}"));
     let held_out = HeldOut::open(recipe)?;
     let material = Material::prepare(run, &mut encoder, around)?;
-    let parameters = collect(&mut encoder, recipe)?;
+    let parameters = collect(&mut encoder)?;
     let mut optimizer = AdamW::new(recipe.train.weight_decay);
     let mut step = 0;
     if let Some(checkpoint) = resumable(run)? {
@@ -195,20 +198,19 @@ pub fn train(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
             let texts = dropout(&batch.texts, Side::Text, &encoder, recipe, step)?; // [B, hidden]
             let images = encoder.embed(Side::Image, &images)?; // [B, D]
             let texts = encoder.embed(Side::Text, &texts)?; // [B, D]
-            let related = related_pairs(&batch.picture_keys, &batch.caption_keys); // [B, B]
+            let related = related_pairs(&batch.picture_keys, &batch.caption_keys);
+            let related = encoder.moved(&related)?; // [B, B]
             let loss = info_nce(&images, &texts, &logit_scale, &related); // []
             let value = loss.double_value(&[]);
             if !value.is_finite() {
                 return Err(TrainError::Diverged { step: step + 1, loss: value });
             }
-            parameters.iter().for_each(|p| p.tensor.shallow_clone().zero_grad());
-            loss.f_backward()?;
-            let gradient_norm = clip_gradients(&parameters, recipe.train.grad_clip);
-            if !gradient_norm.is_finite() {
-                return Err(TrainError::Diverged { step: step + 1, loss: gradient_norm });
+            let gradients = Gradients::of(&loss, &parameters, recipe.train.grad_clip)?;
+            if !gradients.norm.is_finite() {
+                return Err(TrainError::Diverged { step: step + 1, loss: gradients.norm });
             }
             let rate = warmup_cosine(step, recipe.train.warmup_steps, total);
-            optimizer.step(&parameters, rate);
+            optimizer.step(&parameters, &gradients, rate)?;
             tch::no_grad(|| {
                 let _ = logit_scale.shallow_clone().clamp_(0.0, f64::from(LOGIT_SCALE_MAX));
             });
@@ -222,8 +224,8 @@ pub fn train(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
                 step,
                 epoch: epoch + 1,
                 loss: value,
-                learning_rate: rate * recipe.model.projection.learning_rate,
-                gradient_norm,
+                learning_rate: rate * encoder.rates.highest(),
+                gradient_norm: gradients.norm,
                 logit_scale: logit_scale.double_value(&[]),
                 samples_per_s: batch.picture_keys.len() as f64 / began.elapsed().as_secs_f64(),
             };
@@ -262,7 +264,7 @@ fn checkpoint(
     optimizer: &AdamW,
     step: u64,
 ) -> Result<(), TrainError> {
-    let (weights, towers) = (learned_state(encoder, &run.recipe), encoder.digest.clone());
+    let (weights, towers) = (learned_state(encoder), encoder.digest.clone());
     for (name, tensor) in &weights {
         if tensor.f_isfinite()?.f_all()?.int64_value(&[]) == 0 {
             return Err(TrainError::NotFinite { step, name: name.clone() });
@@ -284,7 +286,7 @@ pub fn measure(
     around: &mut Surroundings<'_>,
 ) -> Result<Figures, EvalError> {
     let cache = run.cache();
-    let mut embedder = RunEmbedder { pass: pass(&run.recipe, encoder, &cache, around) };
+    let mut embedder = RunEmbedder { pass: pass(encoder, &cache, around) };
     measure_with(&mut embedder, held_out, &run.recipe.templates())
 }
 
@@ -305,15 +307,14 @@ pub fn measure_with(
 
 /// How to run the towers of a run: locked ones answer from its cache.
 pub fn pass<'a>(
-    recipe: &Recipe,
     encoder: &'a Encoder,
     cache: &'a std::path::Path,
     around: &'a mut Surroundings<'_>,
 ) -> Pass<'a> {
     Pass {
         encoder,
-        image_cache: (recipe.model.image.learning_rate == 0.0).then_some(cache),
-        text_cache: (recipe.model.text.learning_rate == 0.0).then_some(cache),
+        image_cache: encoder.rates.is_locked(Side::Image).then_some(cache),
+        text_cache: encoder.rates.is_locked(Side::Text).then_some(cache),
         threads: around.threads,
         watch: around.watch,
         stop: around.stop,

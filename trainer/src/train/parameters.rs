@@ -1,6 +1,6 @@
 //! Which weights are learned, how fast, and which of them a checkpoint holds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tch::Tensor;
 
@@ -9,24 +9,17 @@ use crate::checkpoint::Checkpoint;
 use crate::encoder::Encoder;
 use crate::model::{ModelError, Side};
 use crate::optimizer::Parameter;
-use crate::recipe::Recipe;
 
-/// Endings of weights that are measured, never learned.
-const STATISTICS: [&str; 4] = ["running_mean", "running_var", "input_mean", "input_std"];
-
-/// Makes the learned weights ask for gradients and lists them.
+/// Makes the learned weights ask for gradients and lists them. The others ask for none, so nothing
+/// is computed backwards for what lies below the first that is learned.
 ///
 /// Matrices and kernels decay; biases, norms and `logit_scale` do not.
-pub(super) fn collect(
-    encoder: &mut Encoder,
-    recipe: &Recipe,
-) -> Result<Vec<Parameter>, ModelError> {
-    let rates = Rates::of(encoder, recipe);
+pub(super) fn collect(encoder: &mut Encoder) -> Result<Vec<Parameter>, ModelError> {
     let names: Vec<String> = encoder.weights.iter().map(|(name, _)| name.to_owned()).collect();
     let mut parameters = Vec::new();
     for name in names {
-        let learning_rate = rates.of_weight(&name);
-        if learning_rate == 0.0 || STATISTICS.iter().any(|ending| name.ends_with(ending)) {
+        let learning_rate = encoder.rates.of(&name);
+        if learning_rate == 0.0 {
             continue;
         }
         let tensor = encoder.weights.get(&name)?.set_requires_grad(true);
@@ -37,13 +30,20 @@ pub(super) fn collect(
     Ok(parameters)
 }
 
-/// All weights but those of locked towers.
-pub(super) fn learned_state(encoder: &Encoder, recipe: &Recipe) -> BTreeMap<String, Tensor> {
-    let rates = Rates::of(encoder, recipe);
+/// What a checkpoint keeps: the weights that are learned, and what was measured for them. The rest
+/// is in the files that the recipe names, or drawn from its seed.
+pub(super) fn learned_state(encoder: &Encoder) -> BTreeMap<String, Tensor> {
+    let measured: Vec<String> = [Side::Image, Side::Text]
+        .iter()
+        .flat_map(|side| ["input_mean", "input_std"].map(|part| (side, part)))
+        .map(|(side, part)| format!("{}.{part}", encoder.model.projection(*side).name))
+        .collect();
     encoder
         .weights
         .iter()
-        .filter(|(name, _)| !rates.is_locked_tower(name))
+        .filter(|(name, _)| {
+            encoder.rates.of(name) > 0.0 || measured.iter().any(|kept| kept == name)
+        })
         .map(|(name, tensor)| (name.to_owned(), tensor.detach()))
         .collect()
 }
@@ -59,7 +59,8 @@ pub fn restore(encoder: &mut Encoder, checkpoint: &Checkpoint) -> Result<(), Tra
     }
     for (name, saved) in &checkpoint.weights {
         if !encoder.weights.has(name) {
-            encoder.weights.insert(name.as_str(), saved.shallow_clone());
+            let saved = encoder.moved(saved)?;
+            encoder.weights.insert(name.as_str(), saved);
             continue;
         }
         let mut tensor = encoder.weights.get(name)?.shallow_clone();
@@ -70,41 +71,4 @@ pub fn restore(encoder: &mut Encoder, checkpoint: &Checkpoint) -> Result<(), Tra
         tch::no_grad(|| tensor.f_copy_(saved))?;
     }
     Ok(())
-}
-
-struct Rates {
-    image_tower: BTreeSet<String>,
-    text_tower: BTreeSet<String>,
-    image: f64,
-    text: f64,
-    head: f64,
-}
-
-impl Rates {
-    fn of(encoder: &Encoder, recipe: &Recipe) -> Self {
-        let names =
-            |side| encoder.model.tower_parameters(side).into_iter().map(|p| p.name).collect();
-        Self {
-            image_tower: names(Side::Image),
-            text_tower: names(Side::Text),
-            image: recipe.model.image.learning_rate,
-            text: recipe.model.text.learning_rate,
-            head: recipe.model.projection.learning_rate,
-        }
-    }
-
-    fn of_weight(&self, name: &str) -> f64 {
-        if self.image_tower.contains(name) {
-            self.image
-        } else if self.text_tower.contains(name) {
-            self.text
-        } else {
-            self.head
-        }
-    }
-
-    fn is_locked_tower(&self, name: &str) -> bool {
-        (self.image == 0.0 && self.image_tower.contains(name))
-            || (self.text == 0.0 && self.text_tower.contains(name))
-    }
 }

@@ -8,18 +8,18 @@ use clipsight_trainer::checkpoint::Checkpoint;
 
 use crate::tiny::World;
 
-fn trainer(working: &Path, args: &[&str]) -> Output {
+pub(crate) fn trainer(working: &Path, args: &[&str]) -> Output {
     let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.runtime/onnxruntime");
     let mut command = Command::new(env!("CARGO_BIN_EXE_clipsight-trainer"));
     assert!(library.is_dir(), "ONNX Runtime is missing; run `make onnxruntime`");
     command.current_dir(working).args(args).output().unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-fn ok(output: &Output) {
+pub(crate) fn ok(output: &Output) {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
 }
 

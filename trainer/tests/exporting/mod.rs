@@ -53,7 +53,7 @@ fn a_bundle_answers_in_onnx_runtime_as_the_run_does_in_libtorch() {
         .collect();
     let mut around = Surroundings { watch: &mut Silent, stop: &stop, threads: 2 };
     let cache = run.cache();
-    let mut torch = RunEmbedder { pass: pass(&run.recipe, &encoder, &cache, &mut around) };
+    let mut torch = RunEmbedder { pass: pass(&encoder, &cache, &mut around) };
     let (pictures, texts) = (torch.pictures(&set).unwrap(), torch.texts(&words).unwrap());
     for (precision, lowest) in [("fp32", 0.999_999), ("fp16", 0.9999), ("int8", 0.99)] {
         let options = ModelOptions { threads: 1, precision: Some(precision.to_owned()) };

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use clipsight_trainer::checkpoint::Checkpoint;
+use clipsight_trainer::recipe::Recipe;
 use clipsight_trainer::run::Run;
 use clipsight_trainer::train::{Outcome, Surroundings, TrainError, train};
 use clipsight_trainer::watch::{Silent, Stop, Watch};
@@ -28,7 +29,7 @@ impl Watch for Interrupter<'_> {
     }
 }
 
-fn go(run: &Run, stop_after: Option<u64>) -> (Result<Outcome, TrainError>, Vec<String>) {
+pub(crate) fn go(run: &Run, stop_after: Option<u64>) -> (Result<Outcome, TrainError>, Vec<String>) {
     let stop = Stop::new();
     let mut watch = Interrupter { after: stop_after, stop: &stop, said: Vec::new() };
     let outcome = train(run, &mut Surroundings { watch: &mut watch, stop: &stop, threads: 2 });
@@ -36,18 +37,17 @@ fn go(run: &Run, stop_after: Option<u64>) -> (Result<Outcome, TrainError>, Vec<S
 }
 
 /// Step and value of a key, line by line.
-fn series(run: &Path, key: &str) -> Vec<(u64, f64)> {
+pub(crate) fn series(run: &Path, key: &str) -> Vec<(u64, f64)> {
     let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let lines = text.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap());
     lines.filter_map(|l| Some((l["step"].as_u64()?, l.get(key)?.as_f64()?))).collect()
 }
 
 /// Trains once without a stop and once with a stop in the middle of an epoch; both must agree.
-fn resumes_exactly(sets: &[&str]) {
-    let world = World::new();
-    let whole = Run::create(&world.at("whole"), world.recipe(sets)).unwrap();
+pub(crate) fn resumes_exactly(world: &World, recipe: &Recipe) {
+    let whole = Run::create(&world.at("whole"), recipe.clone()).unwrap();
     assert!(go(&whole, None).0.unwrap().finished);
-    let broken = Run::create(&world.at("broken"), world.recipe(sets)).unwrap();
+    let broken = Run::create(&world.at("broken"), recipe.clone()).unwrap();
     let stopped = go(&broken, Some(4)).0.unwrap();
     assert_eq!((stopped.steps, stopped.finished), (4, false));
     let broken = Run::open(&broken.folder).unwrap();
@@ -73,16 +73,20 @@ fn resumes_exactly(sets: &[&str]) {
 
 #[test]
 fn a_resumed_run_with_locked_towers_equals_an_uninterrupted_one() {
-    resumes_exactly(&["model.image.dropout=0.5", "model.text.dropout=0.2"]);
+    let world = World::new();
+    let recipe = world.recipe(&["model.image.dropout=0.5", "model.text.dropout=0.2"]);
+    resumes_exactly(&world, &recipe);
 }
 
 #[test]
 fn a_resumed_run_with_learned_towers_equals_an_uninterrupted_one() {
-    resumes_exactly(&[
+    let world = World::new();
+    let recipe = world.recipe(&[
         "model.image.learning_rate=1e-4",
         "model.text.learning_rate=1e-3",
         "train.epochs=2",
     ]);
+    resumes_exactly(&world, &recipe);
 }
 
 #[test]

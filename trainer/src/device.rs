@@ -1,0 +1,91 @@
+//! Where training computes, and in which arithmetic.
+//!
+//! The linker drops libtorch's CUDA half, which nothing names; opened by hand before anything else
+//! asks libtorch for a device, it registers itself, so one program serves machines with and without
+//! a GPU.
+
+use std::fmt;
+use std::sync::Once;
+
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use tch::{Cuda, Device, Kind};
+
+use crate::recipe::Precision;
+
+/// libtorch's CUDA half; it lies beside the other half.
+const CUDA_HALF: &str = "libtorch_cuda.so";
+
+/// A device, and the kind of the matrix products on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placement {
+    /// Where.
+    pub device: Device,
+    /// f32 or bf16; weights and sums are f32 either way.
+    pub kind: Kind,
+}
+
+impl Placement {
+    /// The first CUDA device where there is one, else the CPU; bf16 on CUDA and f32 elsewhere
+    /// unless `precision` says otherwise.
+    #[must_use]
+    pub fn choose(precision: Option<Precision>) -> Self {
+        open_cuda();
+        let device = Device::cuda_if_available();
+        let kind = match (precision, device.is_cuda()) {
+            (Some(Precision::Bf16), _) | (None, true) => Kind::BFloat16,
+            (Some(Precision::F32), _) | (None, false) => Kind::Float,
+        };
+        Self { device, kind }
+    }
+
+    /// Its arithmetic, as a recipe says it.
+    #[must_use]
+    pub fn precision(self) -> Precision {
+        if self.kind == Kind::BFloat16 { Precision::Bf16 } else { Precision::F32 }
+    }
+}
+
+impl fmt::Display for Placement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.device {
+            Device::Cuda(number) => {
+                write!(f, "on CUDA device {number} (of {})", Cuda::device_count())?;
+            }
+            Device::Cpu | Device::Mps | Device::Vulkan => f.write_str("on the CPU")?,
+        }
+        f.write_str(match self.precision() {
+            Precision::F32 => " in f32",
+            Precision::Bf16 => " in bf16",
+        })
+    }
+}
+
+/// Opens libtorch's CUDA half where it and a driver are there; where not, the CPU remains.
+pub fn open_cuda() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        #[expect(unsafe_code, reason = "its constructors only register kernels with libtorch")]
+        // SAFETY: the file is part of the libtorch that this program is linked against.
+        let opened = unsafe { Library::open(Some(CUDA_HALF), RTLD_NOW | RTLD_GLOBAL) };
+        if let Ok(library) = opened {
+            // Never closed: what it registered points into it.
+            let _ = library.into_raw();
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recipe_decides_the_arithmetic_and_the_device_does_where_it_says_nothing() {
+        let of = |precision| Placement::choose(precision).kind;
+        assert_eq!(of(Some(Precision::Bf16)), Kind::BFloat16);
+        assert_eq!(of(Some(Precision::F32)), Kind::Float);
+        let silent = Placement::choose(None);
+        assert_eq!(silent.kind == Kind::BFloat16, silent.device.is_cuda());
+        let words = if silent.device.is_cuda() { "on CUDA device 0" } else { "on the CPU in f32" };
+        assert!(silent.to_string().starts_with(words), "{silent}");
+    }
+}

@@ -1,0 +1,181 @@
+//! What an encoder is made of before the first step: a CLIP's folder, two pretrained towers, or a
+//! configuration alone.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clip::config::{
+    BertConfig, EfficientNetLiteConfig, LiteVariant, ModelConfig, ModelType, TextConfig,
+    VisionConfig,
+};
+use clip::tokenize::Tokenizer;
+use sha2::{Digest, Sha256};
+
+use super::{EncoderError, hex};
+use crate::model::{DualEncoder, TowerFiles, Weights};
+use crate::recipe::{ImageEncoder, Recipe, Start, TextEncoder, Towers};
+
+/// Channels that every EfficientNet-Lite pools (Tan and Le 2019, table 1; the head is not scaled in
+/// the Lite release).
+const LITE_HIDDEN_SIZE: usize = 1280;
+
+/// An id for the end token that old files of CLIP carry and that means the highest of a text.
+const MEANINGLESS_END: i64 = 2;
+
+/// The start of an encoder.
+pub(super) struct Origin {
+    pub(super) model: DualEncoder,
+    pub(super) weights: Weights,
+    /// sha-256 (hex) over the files that the weights depend on.
+    pub(super) digest: String,
+    /// Where tokenizer and processor are looked for, in this order.
+    folders: Vec<PathBuf>,
+}
+
+impl Origin {
+    /// Reads or draws the weights that `recipe` starts from.
+    pub(super) fn of(recipe: &Recipe) -> Result<Self, EncoderError> {
+        match recipe.model.start()? {
+            Start::Towers(towers) => Self::towers(recipe, towers),
+            Start::Checkpoint { folder, config } => Self::checkpoint(folder, config),
+            Start::Nothing { config } => Self::nothing(recipe, config),
+        }
+    }
+
+    /// Pretrained towers with projections that start anew from the recipe's seed.
+    fn towers(recipe: &Recipe, towers: Towers<'_>) -> Result<Self, EncoderError> {
+        let image = weights_file(towers.image_weights);
+        let text = weights_file(towers.text_weights);
+        let digest = digest(&[&image, &text])?;
+        let TextEncoder::Bert = towers.text;
+        let bert = bert(&text.with_file_name("config.json"))?;
+        let model = DualEncoder::new(dual_encoder(recipe, towers, bert))?;
+        let files = TowerFiles { image: &image, text: &text };
+        let weights = model.from_towers(files, recipe.train.seed)?;
+        Ok(Self { model, weights, digest, folders: vec![folder_of(&text)] })
+    }
+
+    fn checkpoint(folder: &Path, config: Option<&Path>) -> Result<Self, EncoderError> {
+        let own = folder.join("config.json");
+        let file = config.unwrap_or(&own);
+        let model = DualEncoder::new(clip(file)?)?;
+        let mut files = DualEncoder::checkpoint_files(folder)?;
+        let weights = model.checkpoint_weights(folder)?;
+        files.push(file.to_owned());
+        let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+        let mut folders = vec![folder.to_owned()];
+        folders.extend(config.map(folder_of));
+        Ok(Self { model, weights, digest: digest(&files)?, folders })
+    }
+
+    /// Random weights from the recipe's seed.
+    fn nothing(recipe: &Recipe, file: &Path) -> Result<Self, EncoderError> {
+        let mut config = clip(file)?;
+        if let Some(scale) = recipe.train.logit_scale_init {
+            config.logit_scale_init_value = scale as f32;
+        }
+        let model = DualEncoder::new(config)?;
+        let weights = Weights::random(&model.parameters(), recipe.train.seed);
+        let digest = digest(&[file])?;
+        Ok(Self { model, weights, digest, folders: vec![folder_of(file)] })
+    }
+
+    /// A file that lies beside the weights or the configuration.
+    pub(super) fn beside(&self, name: &'static str) -> Result<PathBuf, EncoderError> {
+        let found = self.folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file());
+        found.ok_or_else(|| EncoderError::Absent { name, folder: self.folders[0].clone() })
+    }
+
+    /// The tokenizer, held against what the text tower can look up.
+    pub(super) fn tokenizer(&self, context: Option<usize>) -> Result<Tokenizer, EncoderError> {
+        let text = &self.model.config.text_config;
+        let longest = text.max_position_embeddings();
+        let context = context.unwrap_or(longest);
+        if context > longest {
+            return Err(EncoderError::Context { asked: context, longest });
+        }
+        let path = self.beside("tokenizer.json")?;
+        let tokenizer = Tokenizer::from_file(&path, context, text.pad_token_id())?;
+        let (rows, end) = match text {
+            TextConfig::Bert(bert) => (bert.vocab_size, None),
+            TextConfig::ClipText(text) => (text.vocab_size, Some(text.eos_token_id)),
+        };
+        let known = tokenizer.vocabulary_size();
+        if known > rows {
+            let reason = format!("it knows {known} tokens, the text tower {rows}");
+            return Err(EncoderError::Tokenizer { path, reason });
+        }
+        let last = tokenizer.encode("")?.ids.last().copied();
+        match end.filter(|end| *end != MEANINGLESS_END) {
+            Some(end) if last != Some(end) => {
+                let reason = format!("it ends no text with the tower's end token, {end}");
+                Err(EncoderError::Tokenizer { path, reason })
+            }
+            _ => Ok(tokenizer),
+        }
+    }
+}
+
+/// The file that a tower's `weights` means.
+fn weights_file(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join("model.safetensors") } else { path.to_owned() }
+}
+
+fn folder_of(file: &Path) -> PathBuf {
+    file.parent().unwrap_or(file).to_owned()
+}
+
+fn digest(files: &[&Path]) -> Result<String, EncoderError> {
+    let mut hasher = Sha256::new();
+    let mut part = vec![0; 1 << 20];
+    for path in files {
+        let failed = |source| EncoderError::Tower { path: (*path).to_owned(), source };
+        let mut file = File::open(path).map_err(failed)?;
+        loop {
+            match file.read(&mut part).map_err(failed)? {
+                0 => break,
+                read => hasher.update(&part[..read]),
+            }
+        }
+    }
+    Ok(hex(&hasher.finalize()))
+}
+
+/// A `config.json` that is a CLIP's.
+fn clip(path: &Path) -> Result<ModelConfig, EncoderError> {
+    let config = ModelConfig::from_file(path).map_err(crate::model::ModelError::from)?;
+    match config.model_type {
+        ModelType::Clip => Ok(config),
+        ModelType::DualEncoder => Err(EncoderError::NotClip { path: path.to_owned() }),
+    }
+}
+
+fn bert(path: &Path) -> Result<BertConfig, EncoderError> {
+    let text = std::fs::read(path)
+        .map_err(|source| EncoderError::Tower { path: path.to_owned(), source })?;
+    serde_json::from_slice(&text)
+        .map_err(|source| EncoderError::Config { path: path.to_owned(), source })
+}
+
+fn dual_encoder(recipe: &Recipe, towers: Towers<'_>, bert: BertConfig) -> ModelConfig {
+    let variant = match towers.image {
+        ImageEncoder::EfficientnetLite0 => LiteVariant::Lite0,
+        ImageEncoder::EfficientnetLite1 => LiteVariant::Lite1,
+        ImageEncoder::EfficientnetLite2 => LiteVariant::Lite2,
+    };
+    let logit_scale = recipe.train.logit_scale_init.map(|scale| scale as f32);
+    ModelConfig {
+        model_type: ModelType::DualEncoder,
+        projection_dim: towers.dim,
+        projection_bias: true,
+        logit_scale_init_value: logit_scale.unwrap_or(clip::config::LOGIT_SCALE_INIT),
+        vision_config: VisionConfig::EfficientnetLite(EfficientNetLiteConfig {
+            variant,
+            image_size: recipe.image.size.unwrap_or_default() as usize,
+            hidden_size: LITE_HIDDEN_SIZE,
+            batch_norm_eps: 1e-3,
+        }),
+        text_config: TextConfig::Bert(bert),
+    }
+}
