@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build server trainer onnxruntime libtorch towers test check lint bench web clean
+.PHONY: help run build server trainer onnxruntime libtorch towers test test-web check lint bench web screenshots clean
 
 PORT ?= 8080
 PICTURES ?=
@@ -10,12 +10,18 @@ PICTURES ?=
 DATA := $(if $(PICTURES),.data/pictures,.data/demo)
 SOURCE := $(if $(PICTURES),$(PICTURES),demo)
 CLIPSIGHT := target/release/clipsight
+PAGE := web/dist/index.html
+PACKAGES := web/node_modules/.package-lock.json
+PAGE_SOURCES := web/vite.config.ts server/src/http/openapi.json \
+	$(shell find web/src -type f ! -name wire.d.ts)
+NODE_WORKS := command -v npm >/dev/null && node -e \
+	'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || a == 20 && b >= 19 ? 0 : 1)'
 
 # need,TOOL,COMMAND: names a missing tool with the command that installs it
 need = @command -v $(1) >/dev/null || { echo "error: $(1) is missing; install it with: $(2)" >&2; exit 2; }
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make run PICTURES=DIR PORT=8080 serves your own pictures; they are read, never changed."
 
@@ -25,9 +31,11 @@ run: server ## index the demo (or PICTURES=DIR) and serve it on http://127.0.0.1
 
 build: server trainer ## build both programs into target/release
 
-server: onnxruntime ## build target/release/clipsight
+server: onnxruntime ## build target/release/clipsight, with the page where Node is there
 	$(call need,cargo,curl https://sh.rustup.rs -sSf | sh)
 	$(call need,cc,apt-get install gcc)
+	@if $(NODE_WORKS); then $(MAKE) web; \
+	else echo "note: no Node 20.19 or later with npm; the server is built without its page" >&2; fi
 	cargo build --release -p clipsight
 
 trainer: libtorch onnxruntime ## build target/release/clipsight-trainer
@@ -63,8 +71,26 @@ lint: libtorch ## formatting and clippy, warnings are errors
 bench: server ## measure; bench/README.md says what and how
 	cargo run --release -p clipsight-bench
 
-web: ## the page is one static file, embedded as it is: nothing to build
-	@ls -l web
+web: $(PAGE) ## build the page into web/dist, which the next build of the server embeds
+
+$(PACKAGES): web/package.json web/package-lock.json
+	@$(NODE_WORKS) || { echo "error: Node 20.19 or later with npm is missing; see https://nodejs.org" >&2; exit 2; }
+	cd web && npm ci --no-audit --no-fund
+
+$(PAGE): $(PACKAGES) $(PAGE_SOURCES)
+	cd web && npm run build
+	@touch $@
+
+test-web: onnxruntime web ## test the page in Chromium against the real server
+	$(call need,cargo,curl https://sh.rustup.rs -sSf | sh)
+	$(call need,chromium,apt-get install chromium)
+	cargo build -p clipsight
+	cd web && npm run check && npm test
+
+screenshots: onnxruntime web ## take the pictures of the page that stand in README.md
+	$(call need,chromium,apt-get install chromium)
+	cargo build -p clipsight
+	cd web && npm run screenshots
 
 clean: ## remove what was built; .runtime and .data stay
 	cargo clean

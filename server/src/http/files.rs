@@ -85,7 +85,7 @@ pub(super) async fn thumbnail(
 }
 
 /// Whether the client has this very version (RFC 9110, 13.1.2).
-fn is_known(headers: &HeaderMap, tag: &str) -> bool {
+pub(super) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     let given = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     given.is_some_and(|given| {
         given

@@ -10,6 +10,11 @@ async fn the_page_and_its_files_come_with_a_strict_policy() {
     let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
     assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
     let html = page.text().await.unwrap();
+    if !html.contains("<script") {
+        // Built on a machine without npm: the address says how to get the page.
+        assert!(html.contains("make web"), "{html}");
+        return;
+    }
     // Whatever the page names must be there: a file without its route would be noticed by nobody.
     let mut named: Vec<String> = html
         .split(['"', '\''])
@@ -33,6 +38,7 @@ async fn the_page_and_its_files_come_with_a_strict_policy() {
 async fn the_page_brings_no_inline_script_or_style_that_its_policy_would_stop() {
     let server = Server::empty();
     let html = server.get("/").await.text().await.unwrap();
+    assert!(html.contains("<title>Clipsight</title>"), "{html}");
     for stopped in ["<style", "style=", "onclick=", "<script>", "javascript:"] {
         assert!(!html.contains(stopped), "{stopped}");
     }
