@@ -16,6 +16,7 @@ export type Refused = { name: string; reason: string };
 class Uploads {
   isShown = $state(false);
   isRunning = $state(false);
+  isUndoing = $state(false);
   total = $state(0);
   done = $state(0);
   unchanged = $state(0);
@@ -51,7 +52,7 @@ class Uploads {
   async undo(): Promise<void> {
     const leaving = this.added;
     this.added = [];
-    this.isRunning = true;
+    this.isUndoing = true;
     await each(leaving, AT_ONCE, async (id) => {
       try {
         await remove(id);
@@ -59,7 +60,7 @@ class Uploads {
         this.refused.push({ name: `picture ${id}`, reason: Problem.of(error).detail });
       }
     });
-    this.isRunning = false;
+    this.isUndoing = false;
     this.isShown = this.refused.length > 0;
     await found.again();
   }

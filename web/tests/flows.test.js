@@ -132,6 +132,14 @@ test("a_dropped_picture_is_looked_for_by_an_address_that_others_can_open", async
   assert.deepEqual(other.told, []);
 });
 
+test("a_link_with_a_picture_as_another_model_saw_it_is_told", async () => {
+  await page.goto("/");
+  await settled(page);
+  await termsOf(() => drop(page, [ofOurs("stripes.png")], 0.2));
+  await page.goto(page.url().replace(/vector\*[0-9a-f]{8}/, "vector*00000000"));
+  await page.getByRole("alert").getByText("another model").waitFor();
+});
+
 test("a_dropped_text_file_is_refused_with_a_reason", async () => {
   await page.goto("/");
   await settled(page);
