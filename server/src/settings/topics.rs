@@ -129,8 +129,12 @@ pub struct QueueSettings {
     /// on many cores and takes more memory.
     #[arg(long, value_name = "N", default_value = "16")]
     pub batch: NonZeroUsize,
-    /// Most requests that wait for the model; one more is refused with 503 and Retry-After
-    #[arg(long, value_name = "N", default_value = "64")]
+    /// Most requests that wait for each tower of the model; one more is refused with 503 and Retry-After
+    ///
+    /// This bounds how long an answer takes: whoever is let in waits for the batch that runs and for so
+    /// many others, at the default about twice as long as under a load that just fills it. Raise it
+    /// for senders who would rather wait than ask again.
+    #[arg(long, value_name = "N", default_value = "8")]
     pub queue: NonZeroUsize,
     /// Text embeddings kept in memory; a repeated query then costs no model run
     #[arg(long, value_name = "N", default_value = "10000")]
@@ -207,7 +211,7 @@ impl Default for QueueSettings {
     /// The same numbers as the flags have where they are not set.
     fn default() -> Self {
         let number = |n| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
-        Self { batch: number(16), queue: number(64), text_cache: number(10_000) }
+        Self { batch: number(16), queue: number(8), text_cache: number(10_000) }
     }
 }
 

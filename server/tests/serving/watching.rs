@@ -44,7 +44,7 @@ async fn metrics_count_what_was_asked_and_what_is_held() {
 
 #[tokio::test]
 async fn requests_that_come_together_are_embedded_together() {
-    let server = Server::with_pictures();
+    let server = Server::over(indexed(), &["--queue", "16"]);
     let mut metrics = String::new();
     let line = |name: &str| format!("clipsight_batch_size_{name}{{tower=\"text\"}}");
     let of = |metrics: &str, name: &str| value(metrics, &line(name)).unwrap();
