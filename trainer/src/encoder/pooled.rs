@@ -4,6 +4,7 @@
 //! a file whose name is a digest of all that they depend on: a resumed run finds it again, and
 //! anything changed misses it.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -198,12 +199,13 @@ fn restore(file: &TensorFile, set: &Dataset) -> Option<PooledPictures> {
     let bad: Vec<BadSample> =
         bad.into_iter().map(|(key, reason)| BadSample { key, reason }).collect();
     let pooled = file.tensors.get("pooled")?.shallow_clone();
+    let broken: HashSet<&str> = bad.iter().map(|b| b.key.as_str()).collect();
     let mut next = 0;
     let rows: Vec<Option<i64>> = set
         .pairs
         .iter()
         .map(|pair| {
-            let usable = bad.iter().all(|b| b.key != pair.key);
+            let usable = !broken.contains(pair.key.as_str());
             next += i64::from(usable);
             usable.then_some(next - 1)
         })

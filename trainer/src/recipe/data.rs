@@ -10,7 +10,7 @@ use super::{RecipeError, one, wrong};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSection {
-    /// A WebDataset tar of `KEY.jpg` with `KEY.txt` or `KEY.cls`.
+    /// A tar, several by braces, a table, or a folder; its layout is seen by the path.
     pub path: PathBuf,
     /// How often each picture of the set comes in an epoch: 1 once, 2 twice, 0.5 every other epoch.
     #[serde(default = "one")]

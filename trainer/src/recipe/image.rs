@@ -23,6 +23,15 @@ pub struct ImageSection {
     /// Divides each channel, in units of the pixel range 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub std: Option<[f32; 3]>,
+    /// Least and largest share, in area, of what evaluation shows, that a learning tower is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crop_scale: Option<[f64; 2]>,
+    /// Least and largest width over height of that, as a share of what evaluation shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crop_ratio: Option<[f64; 2]>,
+    /// How often a learning tower is shown a picture with left and right in each other's place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flip: Option<f64>,
 }
 
 /// How a picture becomes square.
@@ -45,6 +54,20 @@ impl ImageSection {
         }
         if self.mean.iter().flatten().any(|m| !m.is_finite()) {
             return wrong("image.mean", "must be three finite numbers");
+        }
+        if self.crop_scale.is_some_and(|[low, high]| !(0.01 <= low && low <= high && high <= 1.0)) {
+            return wrong("image.crop_scale", "must be two rising shares between 0.01 and 1");
+        }
+        let around_one =
+            |[low, high]: [f64; 2]| (0.1..=1.0).contains(&low) && (1.0..=10.0).contains(&high);
+        if self.crop_ratio.is_some_and(|ratio| !around_one(ratio)) {
+            return wrong(
+                "image.crop_ratio",
+                "must be two numbers, from 0.1 to 1 and from 1 to 10",
+            );
+        }
+        if self.flip.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
+            return wrong("image.flip", "must lie between 0 and 1");
         }
         Ok(())
     }

@@ -3,13 +3,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clip::TokenIds;
 use clip::image::PixelValues;
 use tch::{Kind, Tensor};
 
 use super::{Surroundings, TrainError, pass};
-use crate::data::decode::{Job, Pictures, pictures};
+use crate::data::augment::Views;
+use crate::data::decode::{Job, Pictures, augmented};
 use crate::data::mixture::{Draw, Shape, batches};
 use crate::data::{BadSample, DataError, Dataset, Pair};
 use crate::encoder::{Encoder, EncoderError};
@@ -142,14 +144,21 @@ impl Material {
         Ok(batches(draws, recipe.train.batch_size) as u64)
     }
 
-    /// Begins to serve `draws` in their order; decodes ahead where the image tower is learned.
-    pub(super) fn batches(&self, draws: &[Draw], encoder: &Encoder, threads: usize) -> Batches {
+    /// Begins to serve `draws` in their order; where the image tower is learned, decodes ahead and
+    /// shows each picture as `views` look at it.
+    pub(super) fn batches(
+        &self,
+        draws: &[Draw],
+        views: Views,
+        encoder: &Encoder,
+        threads: usize,
+    ) -> Batches {
         let decoded = match self.images {
             Images::Pooled { .. } => None,
             Images::Live => {
                 let job = |d: &Draw| Job { set: Arc::clone(&self.sets[d.set]), pair: d.pair };
-                let jobs = draws.iter().map(job).collect();
-                Some(pictures(jobs, &encoder.processor, threads))
+                let jobs = draws.iter().map(|draw| (job(draw), *draw)).collect();
+                Some(augmented(jobs, views, &encoder.processor, threads))
             }
         };
         Batches { draws: draws.to_vec(), next: 0, decoded }
@@ -168,6 +177,11 @@ pub(super) struct Batches {
 }
 
 impl Batches {
+    /// How long was waited for decoded pictures so far.
+    pub(super) fn waited(&self) -> Duration {
+        self.decoded.as_ref().map_or(Duration::ZERO, Pictures::waited)
+    }
+
     /// The next `size` pairs, fewer where pictures are broken.
     pub(super) fn next(
         &mut self,
@@ -196,6 +210,10 @@ impl Batches {
                         }
                         Err(sample) => bad.push(sample),
                     }
+                }
+                if let (true, Some(first)) = (pixels.is_empty(), bad.first()) {
+                    let (set, first) = (material.sets[drawn[0].set].name(), first.clone());
+                    return Err(EncoderError::NoPicture { set, first }.into());
                 }
                 encoder.pooled_pixels(&pixels)?
             }

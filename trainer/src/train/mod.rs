@@ -16,6 +16,8 @@ use clip::config::LOGIT_SCALE_MAX;
 use serde::Serialize;
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::curves::Curves;
+use crate::data::augment::Views;
 use crate::data::{DataError, mixture};
 use crate::device::Placement;
 use crate::encoder::pooled::Pass;
@@ -137,6 +139,7 @@ struct StepLine {
     learning_rate: f64,
     gradient_norm: f64,
     logit_scale: f64,
+    waited_s: f64,
     samples_per_s: f64,
 }
 
@@ -179,6 +182,7 @@ pub fn train(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
         around.watch.say(&format!("going on after step {step}"));
     }
     let mut metrics = run.metrics(step)?;
+    let mut curves = Curves::of(&run.folder);
     let per_epoch = material.steps_per_epoch(recipe)?;
     let total = per_epoch * recipe.train.epochs;
     let logit_scale = encoder.weights.get(LOGIT_SCALE)?.shallow_clone();
@@ -190,9 +194,10 @@ pub fn train(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
         let draws = mixture::plan(&material.shapes, recipe.train.seed, epoch);
         let done = (step % per_epoch) as usize;
         let rest = &draws[done * recipe.train.batch_size..];
-        let mut batches = material.batches(rest, &encoder, around.threads);
+        let views = Views::of(&recipe.image, recipe.train.seed, epoch);
+        let mut batches = material.batches(rest, views, &encoder, around.threads);
         while step < total && step / per_epoch == epoch {
-            let began = Instant::now();
+            let (began, waited) = (Instant::now(), batches.waited());
             let batch = batches.next(&material, &encoder, recipe.train.batch_size)?;
             let images = dropout(&batch.images, Side::Image, &encoder, recipe, step)?; // [B, hidden]
             let texts = dropout(&batch.texts, Side::Text, &encoder, recipe, step)?; // [B, hidden]
@@ -227,6 +232,7 @@ pub fn train(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
                 learning_rate: rate * encoder.rates.highest(),
                 gradient_norm: gradients.norm,
                 logit_scale: logit_scale.double_value(&[]),
+                waited_s: (batches.waited() - waited).as_secs_f64(),
                 samples_per_s: batch.picture_keys.len() as f64 / began.elapsed().as_secs_f64(),
             };
             metrics.add(&line)?;
@@ -234,6 +240,7 @@ pub fn train(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
             around.watch.progress("training", step, total, &words);
             if around.stop.asked() {
                 checkpoint(run, &encoder, &optimizer, step)?;
+                curves.redraw(around.watch);
                 let unusable = material.unusable() + broken.len();
                 return Ok(Outcome { steps: step, finished: false, unusable, figures });
             }
@@ -241,6 +248,7 @@ pub fn train(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
         if (epoch + 1) % recipe.eval.every_epochs == 0 || step == total {
             figures = measure(run, &encoder, &held_out, around)?;
             metrics.add(&figures.line(step, epoch + 1))?;
+            curves.redraw(around.watch);
             around.watch.say(&format!("epoch {}: {}", epoch + 1, figures.sentence()));
         }
         checkpoint(run, &encoder, &optimizer, step)?;

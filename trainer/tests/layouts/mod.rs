@@ -3,12 +3,15 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use clip::image::{ImageFormat, RgbImage};
+use clip::image::{DecodeLimits, ImageFormat, RgbImage, decode};
 use clipsight_trainer::data::decode::{Job, pictures};
 use clipsight_trainer::data::{DataError, Dataset};
+use clipsight_trainer::run::Run;
+use clipsight_trainer::train::{Surroundings, train};
+use clipsight_trainer::watch::{Silent, Stop};
 use tempfile::TempDir;
 
-use crate::tiny;
+use crate::tiny::{self, World};
 
 /// A folder with files of our own making.
 struct Folder(TempDir);
@@ -302,6 +305,53 @@ fn pictures_that_cannot_be_decoded_are_named_and_the_others_come() {
         assert!(found.starts_with(expected), "{found}");
     }
     assert!(!said.iter().any(|s| s.contains("--max-pixels")), "{said:?}");
+}
+
+/// A training on folders, measured on a table and on folders of classes.
+#[test]
+fn folders_and_tables_train_and_are_measured_as_tars_are() {
+    let world = World::new();
+    let write = |name: String, bytes: &[u8]| {
+        let path = world.at(&name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    };
+    let mut table = "file_name,text\ncaptioned/gone.png,a red picture\n".to_owned();
+    for (color, value) in [("red", [220, 30, 30]), ("blue", [30, 40, 220])] {
+        for n in 0..10 {
+            let picture = tiny::png(value, n);
+            write(format!("captioned/{color}{n}.png"), &picture);
+            write(format!("captioned/{color}{n}.txt"), format!("a {color} picture").as_bytes());
+            write(format!("classes/{color}/{n}.png"), &picture);
+            table += &format!("captioned/{color}{n}.png,this is {color}\n");
+        }
+    }
+    write("captioned/mute.png".to_owned(), &tiny::png([9; 3], 1));
+    write("table.csv".to_owned(), table.as_bytes());
+    let recipe = world.recipe(&[
+        "data.0.path=captioned",
+        "data.1.path=classes",
+        "eval.captions=table.csv",
+        "eval.labels=classes",
+        "train.epochs=1",
+        "train.batch_size=10",
+        "model.image.learning_rate=1e-4",
+        "image.crop_scale=[0.5, 1.0]",
+        "image.flip=0.5",
+    ]);
+    let run = Run::create(&world.at("run"), recipe).unwrap();
+    let (mut watch, stop) = (Silent, Stop::new());
+    let mut around = Surroundings { watch: &mut watch, stop: &stop, threads: 2 };
+    let outcome = train(&run, &mut around).unwrap();
+    assert!(outcome.finished);
+    assert_eq!(outcome.unusable, 1);
+    let (captions, labels) = (outcome.figures.captions.unwrap(), outcome.figures.labels.unwrap());
+    assert_eq!((captions.pictures, captions.captions, captions.unusable.len()), (20, 20, 1));
+    assert_eq!((labels.pictures, labels.classes), (20, 2));
+    let curves = std::fs::read(run.folder.join("curves.png")).unwrap();
+    assert!(decode(&curves, &DecodeLimits::default()).is_ok());
+    let again = Run::open(&run.folder).unwrap();
+    assert_eq!(again.recipe, run.recipe);
 }
 
 /// The checksum of PNG chunks (ISO 3309).

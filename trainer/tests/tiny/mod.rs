@@ -175,7 +175,7 @@ every_epochs = 2
 "#;
 
 /// A picture of one color with a darker bar, `n` wide.
-fn png(color: [u8; 3], n: u32) -> Vec<u8> {
+pub(crate) fn png(color: [u8; 3], n: u32) -> Vec<u8> {
     let picture =
         RgbImage::from_fn(48, 36, |x, _| (if x < n { color.map(|c| c / 2) } else { color }).into());
     let mut bytes = Cursor::new(Vec::new());

@@ -84,6 +84,7 @@ fn a_resumed_run_with_learned_towers_equals_an_uninterrupted_one() {
     let recipe = world.recipe(&[
         "model.image.learning_rate=1e-4",
         "model.text.learning_rate=1e-3",
+        "image.flip=0.5",
         "train.epochs=2",
     ]);
     resumes_exactly(&world, &recipe);
