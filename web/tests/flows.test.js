@@ -163,6 +163,7 @@ test("keys_go_through_the_pictures_and_back_to_the_grid", async () => {
   await page.keyboard.press("Escape");
   await viewer().waitFor({ state: "detached" });
   assert.deepEqual(param("open"), []);
+  await page.waitForFunction(() => document.activeElement.dataset.index === "0");
   await page.goForward();
   await viewer().waitFor();
 });
@@ -190,6 +191,7 @@ test("a_deleted_picture_comes_back_by_undo_and_is_gone_without", async () => {
   await page.keyboard.press("Delete");
   await page.getByText("1 picture deleted").waitFor();
   assert.equal((await names(page))[0], second);
+  await page.waitForFunction(() => document.activeElement.dataset.index === "0");
   await page.getByRole("button", { name: "Undo" }).click();
   assert.equal((await names(page))[0], first);
   await page.clock.fastForward(10_000);
