@@ -1,7 +1,8 @@
 // What a person does with the page, in a real browser against the real server.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { ask, browser, demo, drop, look, names, root, serve, settled } from "./clipsight.js";
@@ -229,6 +230,39 @@ test("added_files_are_counted_refused_ones_told_and_all_taken_back", async () =>
   await news.getByText("0 pictures added, 1 there already").waitFor();
   assert.equal(await news.getByRole("button", { name: "Undo" }).count(), 0);
   told.splice(0, told.length, ...told.filter((line) => !line.includes("422")));
+});
+
+test("a_dropped_folder_is_added_with_what_lies_below_it", async () => {
+  await page.goto("/");
+  await settled(page);
+  const folder = mkdtempSync(join(tmpdir(), "clipsight-drop-"));
+  mkdirSync(join(folder, "deeper"));
+  cpSync(join(root, "models/starter/reference/stripes.png"), join(folder, "deeper/stripes.png"));
+  writeFileSync(join(folder, "notes.txt"), "no picture");
+  // A drop as the system makes it; a script cannot make one that holds a folder.
+  const system = await page.context().newCDPSession(page);
+  for (const type of ["dragEnter", "dragOver", "drop"]) {
+    const data = { items: [], files: [folder], dragOperationsMask: 1 };
+    await system.send("Input.dispatchDragEvent", { type, x: 1000, y: 400, data });
+  }
+  const news = page.getByRole("status", { name: "News" });
+  await news.getByText("1 picture added, 1 refused").waitFor();
+  rmSync(folder, { recursive: true });
+});
+
+test("a_pasted_picture_is_looked_for", async () => {
+  await page.goto("/");
+  await settled(page);
+  const picture = ofOurs("landscape.png");
+  const [term] = await termsOf(() =>
+    page.evaluate(({ name, type, base64 }) => {
+      const clipboardData = new DataTransfer();
+      const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+      clipboardData.items.add(new File([bytes], name, { type }));
+      dispatchEvent(new ClipboardEvent("paste", { clipboardData }));
+    }, picture),
+  );
+  assert.ok(term.vector.length > 100);
 });
 
 test("adding_can_be_undone", async () => {
