@@ -1,7 +1,7 @@
 //! A run: the folder in which a training leaves all that it knows.
 //!
-//! `recipe.toml` as resolved, `metrics.jsonl`, `checkpoints/`, and `cache/` with the outputs of
-//! locked towers, which may be deleted at any time.
+//! `recipe.toml` as resolved, `metrics.jsonl`, `curves.png`, `checkpoints/`, and `cache/` with the
+//! outputs of locked towers, which may be deleted at any time.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::bars::Bars;
 use super::{Ending, print_json, threads};
 use crate::checkpoint::Checkpoint;
-use crate::data::Dataset;
+use crate::data::{BadSample, Dataset};
 use crate::encoder::Encoder;
 use crate::eval::{self, BundleEmbedder, CaptionFigures, Embedder, LabelFigures, RunEmbedder};
 use crate::run::Run;
@@ -144,7 +144,7 @@ fn print_table(measured: &Measured) {
         println!("{:16}{:>8}{:>8}{:>8}{:>14}", "", "R@1", "R@5", "R@10", "median rank");
         row("text → image", &c.text_to_image);
         row("image → text", &c.image_to_text);
-        unusable(c.unusable.len());
+        unusable(&c.unusable);
     }
     if let Some(l) = &measured.labels {
         let templates = l.templates.len();
@@ -159,7 +159,7 @@ fn print_table(measured: &Measured) {
             percent(l.classification.top_1),
             percent(l.classification.top_5)
         );
-        unusable(l.unusable.len());
+        unusable(&l.unusable);
     }
 }
 
@@ -172,8 +172,14 @@ fn percent(share: f32) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
-fn unusable(count: usize) {
-    if count > 0 {
-        println!("{count} samples could not be used");
+/// Bad samples that are named one by one; `--json` names all.
+const NAMED: usize = 5;
+
+fn unusable(bad: &[BadSample]) {
+    for sample in bad.iter().take(NAMED) {
+        println!("{} left out: {}", sample.key, sample.reason);
+    }
+    if !bad.is_empty() {
+        println!("{} samples could not be used", bad.len());
     }
 }

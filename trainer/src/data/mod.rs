@@ -194,6 +194,9 @@ fn read_file(path: &Path, prefix: &str, to: &mut Gathering<'_>) -> Result<(), Da
     match Format::of(ending) {
         Some(format) => table::read(path, format, prefix, to),
         None if ending.eq_ignore_ascii_case("tar") => webdataset::read(path, prefix, to),
-        None => Err(DataError::Kind { path: path.to_owned() }),
+        None => Err(match std::fs::metadata(path) {
+            Ok(_) => DataError::Kind { path: path.to_owned() },
+            Err(source) => DataError::Read { path: path.to_owned(), source },
+        }),
     }
 }

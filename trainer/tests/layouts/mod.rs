@@ -234,7 +234,7 @@ fn a_set_that_is_none_is_refused_with_what_was_looked_for() {
         ("t.csv", &["no usable pair; gone.jpg: cannot be read"]),
         ("columns.csv", &["columns.csv has none of filepath, path", "in its first line"]),
         ("set.zip", &["set.zip is no set", ".csv", ".tar", "folder"]),
-        ("nowhere", &["nowhere is no set"]),
+        ("nowhere", &["cannot read", "nowhere"]),
     ] {
         let reason = folder.refusal(name);
         for word in words {
@@ -352,6 +352,28 @@ fn folders_and_tables_train_and_are_measured_as_tars_are() {
     assert!(decode(&curves, &DecodeLimits::default()).is_ok());
     let again = Run::open(&run.folder).unwrap();
     assert_eq!(again.recipe, run.recipe);
+}
+
+#[test]
+fn a_set_whose_pictures_are_all_broken_ends_the_training_with_one_of_them() {
+    let world = World::new();
+    for n in 0..4 {
+        std::fs::create_dir_all(world.at("broken/red")).unwrap();
+        std::fs::write(world.at(&format!("broken/red/{n}.png")), b"no picture").unwrap();
+    }
+    for rate in ["0", "1e-4"] {
+        let recipe = world.recipe(&[
+            "data.0.path=broken",
+            "data.1.path=broken",
+            &format!("model.image.learning_rate={rate}"),
+        ]);
+        let run = Run::create(&world.at(&format!("run-{rate}")), recipe).unwrap();
+        let (mut watch, stop) = (Silent, Stop::new());
+        let mut around = Surroundings { watch: &mut watch, stop: &stop, threads: 2 };
+        let error = train(&run, &mut around).unwrap_err().to_string();
+        assert!(error.contains("no picture of"), "{error}");
+        assert!(error.contains("broken can be used; red/"), "{error}");
+    }
 }
 
 /// The checksum of PNG chunks (ISO 3309).
