@@ -1,7 +1,7 @@
 //! [`Ops`] written down as nodes of an ONNX graph.
 
 use super::{BatchNorm, Conv, EndToken, Heads, ModelError, Ops, Weights};
-use crate::onnx::{Attribute, ElementType, GraphBuilder, Matrix, WeightStorage, Wire};
+use crate::onnx::{Attribute, ElementType, GraphBuilder, Matrix, Rounded, WeightStorage, Wire};
 
 /// Records what is asked for; the weights go into the graph in the form that `storage` says.
 #[derive(Debug)]
@@ -74,6 +74,16 @@ impl<'w> Onnx<'w> {
         }
     }
 
+    /// `y` and the bias of `name`, where it has one.
+    fn with_bias(&mut self, y: Wire, name: &str) -> Recorded {
+        let bias = format!("{name}.bias");
+        if !self.has(&bias) {
+            return Ok(y);
+        }
+        let bias = self.small(&bias)?;
+        Ok(self.op("Add", &[&y, &bias]))
+    }
+
     /// One operation without attributes.
     fn op(&mut self, op_type: &str, inputs: &[&Wire]) -> Wire {
         self.graph.node(op_type, inputs, &[])
@@ -119,12 +129,7 @@ impl Ops for Onnx<'_> {
         let dims = [inputs, outputs];
         let matrix = Matrix { dims: &dims, channel_axis: 1, data: &transposed };
         let y = self.storage.multiply(&mut self.graph, &format!("{name}.weight"), x, matrix);
-        let bias = format!("{name}.bias");
-        if !self.has(&bias) {
-            return Ok(y);
-        }
-        let bias = self.small(&bias)?;
-        Ok(self.op("Add", &[&y, &bias]))
+        self.with_bias(y, name)
     }
 
     /// The normalization is folded into kernel and bias, as in the other interpretation.
@@ -160,12 +165,19 @@ impl Ops for Onnx<'_> {
         Ok(self.graph.node("Conv", &[x, &weight, &bias], &attributes))
     }
 
+    /// As bytes a patch is a row of its pixels, and there must be no rest that fills none.
     fn patches(&mut self, x: &Wire, name: &str) -> Recorded {
         let weight_name = format!("{name}.weight");
         let (dims, data) = self.weights.data(&weight_name)?;
-        let [outputs, _, height, width] = dims[..] else {
+        let [outputs, channels, height, width] = dims[..] else {
             return Err(misshapen(weight_name, &[-1; 4], &dims));
         };
+        let by_pixel = [height * width * channels, outputs];
+        let rows = pixels_first(&data, channels, height * width);
+        let rows = Matrix { dims: &by_pixel, channel_axis: 1, data: &rows };
+        if height == width && self.storage.multiplies_bytes(&rows) {
+            return self.patches_of_bytes(x, name, height, rows);
+        }
         let kernel = Matrix { dims: &dims, channel_axis: 0, data: &data };
         let mut inputs = vec![x.clone(), self.storage.add(&mut self.graph, &weight_name, kernel)];
         let bias = format!("{name}.bias");
@@ -354,6 +366,26 @@ impl Ops for Onnx<'_> {
 }
 
 impl Onnx<'_> {
+    /// `[B, C, rows · side, columns · side]` → `[B, rows · columns, O]` by bytes: the picture is
+    /// rounded before it is taken apart, which moves a quarter of the memory.
+    fn patches_of_bytes(
+        &mut self,
+        x: &Wire,
+        name: &str,
+        side: usize,
+        rows: Matrix<'_>,
+    ) -> Recorded {
+        let mut x = Rounded::of(&mut self.graph, x);
+        let block = [("blocksize", Attribute::Int(int(side)))];
+        let grid = self.graph.node("SpaceToDepth", &[&x.bytes], &block); // [B, P · C, rows, columns]
+        let shape = self.graph.i64s("flat", &[3], &[0, int(rows.dims[0]), -1]);
+        let flat = self.op("Reshape", &[&grid, &shape]); // [B, P · C, N]
+        let order = [("perm", Attribute::Ints(vec![0, 2, 1]))];
+        x.bytes = self.graph.node("Transpose", &[&flat], &order); // [B, N, P · C]
+        let y = x.multiply(&mut self.graph, &format!("{name}.weight"), rows); // [B, N, O]
+        self.with_bias(y, name)
+    }
+
     /// `γ/√(σ² + ε)` and `β - μ · γ/√(σ² + ε)` for each channel.
     fn scale_and_shift(&self, norm: BatchNorm<'_>) -> Result<(Vec<f32>, Vec<f32>), ModelError> {
         let part = |part: &str| -> Result<Vec<f32>, ModelError> {
@@ -372,6 +404,17 @@ impl Onnx<'_> {
     }
 }
 
+/// Kernels `[O, C, P]` → rows `[P · C, O]`: channels of a pixel side by side, pixels in order.
+fn pixels_first(kernels: &[f32], channels: usize, pixels: usize) -> Vec<f32> {
+    let outputs = kernels.len() / (channels * pixels).max(1);
+    let places = (0..pixels).flat_map(|pixel| (0..channels).map(move |channel| (pixel, channel)));
+    places
+        .flat_map(|(pixel, channel)| {
+            (0..outputs).map(move |output| kernels[(output * channels + channel) * pixels + pixel])
+        })
+        .collect()
+}
+
 fn misshapen(name: String, expected: &[i64], found: &[usize]) -> ModelError {
     let found = found.iter().map(|&dim| int(dim)).collect();
     ModelError::Shape { name, expected: expected.to_vec(), found }
@@ -388,7 +431,14 @@ fn transpose(data: &[f32], rows: usize, columns: usize) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use super::transpose;
+    use super::{pixels_first, transpose};
+
+    #[test]
+    fn kernels_become_rows_of_pixels() {
+        // Two kernels of two channels and two pixels.
+        let kernels = [1., 2., 3., 4., 5., 6., 7., 8.];
+        assert_eq!(pixels_first(&kernels, 2, 2), [1., 5., 3., 7., 2., 6., 4., 8.]);
+    }
 
     #[test]
     fn a_matrix_is_transposed() {

@@ -9,7 +9,7 @@ pub mod proto;
 mod storage;
 
 pub use builder::{Attribute, Dimension, GraphBuilder, Wire};
-pub use storage::{Matrix, WeightStorage};
+pub use storage::{Matrix, Rounded, WeightStorage};
 
 /// Version of the file format; 8 is read by every ONNX Runtime since 1.13.
 pub const IR_VERSION: i64 = 8;

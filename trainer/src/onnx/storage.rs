@@ -58,9 +58,8 @@ impl WeightStorage {
                  depthwise and middling tensors f16, small ones f32"
             }
             Self::Int8Dynamic => {
-                "int8 with an f32 scale per output channel, multiplied as bytes with activations \
-                 rounded to 8 bits over the batch; tables and kernels widened to f32, middling \
-                 tensors f16, small ones f32"
+                "int8 with an f32 scale per output channel, multiplied as bytes with inputs rounded \
+                 to 8 bits over the batch; tables widened to f32, middling tensors f16, small ones f32"
             }
         }
     }
@@ -120,6 +119,12 @@ impl WeightStorage {
         }
     }
 
+    /// Whether `matrix` is multiplied as bytes.
+    #[must_use]
+    pub fn multiplies_bytes(self, matrix: &Matrix<'_>) -> bool {
+        self == Self::Int8Dynamic && self.form_of(matrix) == Self::Int8
+    }
+
     /// Adds `x · matrix`: `[…, K]` by a matrix of `dims` `[K, N]` → `[…, N]`.
     pub fn multiply(
         self,
@@ -128,18 +133,12 @@ impl WeightStorage {
         x: &Wire,
         matrix: Matrix<'_>,
     ) -> Wire {
-        if self != Self::Int8Dynamic || self.form_of(&matrix) != Self::Int8 {
-            let weight = self.add(graph, label, matrix);
-            return graph.node("MatMul", &[x, &weight], &[]);
+        if self.multiplies_bytes(&matrix) {
+            let x = Rounded::of(graph, x);
+            return x.multiply(graph, label, matrix);
         }
-        let (bytes, scales) = quantize(&matrix);
-        let weight = graph.i8s(label, matrix.dims, &bytes);
-        let scales = graph.f32s(&format!("{label}.scale"), &[scales.len()], &scales);
-        let [narrow, scale, zero] = graph.shared_nodes("DynamicQuantizeLinear", &[x]);
-        let sums = graph.node("MatMulInteger", &[&narrow, &weight, &zero], &[]);
-        let sums = widen(graph, &sums);
-        let scale = graph.node("Mul", &[&scale, &scales], &[]);
-        graph.node("Mul", &[&sums, &scale], &[])
+        let weight = self.add(graph, label, matrix);
+        graph.node("MatMul", &[x, &weight], &[])
     }
 
     /// Adds a table `[rows, width]` and looks up `ids`: only the rows asked for are widened, so
@@ -189,6 +188,34 @@ impl WeightStorage {
             Self::Int8Dynamic => Self::Int8,
             chosen => chosen,
         }
+    }
+}
+
+/// Numbers rounded to unsigned bytes, by the range of all of them.
+#[derive(Debug, Clone)]
+pub struct Rounded {
+    /// The bytes.
+    pub bytes: Wire,
+    scale: Wire,
+    zero: Wire,
+}
+
+impl Rounded {
+    /// Rounds `x`; the same wire is rounded once.
+    pub fn of(graph: &mut GraphBuilder, x: &Wire) -> Self {
+        let [bytes, scale, zero] = graph.shared_nodes("DynamicQuantizeLinear", &[x]);
+        Self { bytes, scale, zero }
+    }
+
+    /// Adds the product with a matrix of `dims` `[K, N]`, back in f32.
+    pub fn multiply(&self, graph: &mut GraphBuilder, label: &str, matrix: Matrix<'_>) -> Wire {
+        let (bytes, scales) = quantize(&matrix);
+        let weight = graph.i8s(label, matrix.dims, &bytes);
+        let scales = graph.f32s(&format!("{label}.scale"), &[scales.len()], &scales);
+        let sums = graph.node("MatMulInteger", &[&self.bytes, &weight, &self.zero], &[]);
+        let sums = widen(graph, &sums);
+        let scale = graph.node("Mul", &[&self.scale, &scales], &[]);
+        graph.node("Mul", &[&sums, &scale], &[])
     }
 }
 

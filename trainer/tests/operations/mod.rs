@@ -129,6 +129,9 @@ fn patches_agree_with_and_without_bias_and_drop_what_fills_none() {
     let feeds = [vec![Feed::Floats(&[2, 3, 16, 24])]];
     agree(&Patches, &wide, WeightStorage::F16, &feeds, 1e-3);
     agree(&Patches, &wide, WeightStorage::Int8, &feeds, ROUNDED);
+    agree(&Patches, &wide, WeightStorage::Int8Dynamic, &feeds, 2.0 * ROUNDED);
+    let with = weights(&[("patch.weight", &[48, 3, 8, 8]), ("patch.bias", &[48])]);
+    agree(&Patches, &with, WeightStorage::Int8Dynamic, &feeds, 2.0 * ROUNDED);
 }
 
 case!(Relu6, |ops, inputs| ops.relu6(first(inputs)));
