@@ -30,7 +30,10 @@ const UNBUILT: &[File] = &[("/index.html", include_bytes!("unbuilt.html"))];
 
 /// The page and its files.
 pub(super) fn routes() -> Router<Arc<App>> {
-    let files = if BUILT.is_empty() { UNBUILT } else { BUILT };
+    let files = match BUILT {
+        [] => UNBUILT,
+        files => files,
+    };
     files.iter().fold(Router::new(), |router, &(path, content)| {
         let address = if path == "/index.html" { "/" } else { path };
         let tag = tag_of(content);
