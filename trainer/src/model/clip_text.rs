@@ -69,7 +69,8 @@ impl ClipText {
         format!("{}{part}", self.prefix)
     }
 
-    /// What weights the tower wants. Training from nothing starts them as CLIP did.
+    /// What weights the tower wants. Training from nothing starts them as
+    /// `transformers` does.
     #[must_use]
     pub fn parameters(&self) -> Vec<Parameter> {
         let width = self.config.hidden_size;
@@ -79,7 +80,7 @@ impl ClipText {
         let positions = self.config.max_position_embeddings;
         let mut all = vec![
             table("embeddings.token_embedding.weight", self.config.vocab_size, 0.02),
-            table("embeddings.position_embedding.weight", positions, 0.01),
+            table("embeddings.position_embedding.weight", positions, 0.02),
         ];
         all.extend(self.blocks.parameters());
         all.extend(Parameter::layer_norm(&self.name("final_layer_norm"), width));

@@ -58,7 +58,7 @@ impl ClipVision {
         format!("{}{part}", self.prefix)
     }
 
-    /// What weights the tower wants.
+    /// What weights the tower wants. Training from nothing starts them as `transformers` does.
     #[must_use]
     pub fn parameters(&self) -> Vec<Parameter> {
         let (width, patch) = (self.config.hidden_size, self.config.patch_size);
@@ -70,7 +70,7 @@ impl ClipVision {
         let mut all = vec![
             normal("embeddings.class_embedding", &[width], deviation),
             normal("embeddings.patch_embedding.weight", &[width, 3, patch, patch], 0.02),
-            normal("embeddings.position_embedding.weight", &[1 + side * side, width], deviation),
+            normal("embeddings.position_embedding.weight", &[1 + side * side, width], 0.02),
         ];
         all.extend(Parameter::layer_norm(&self.name("pre_layrnorm"), width));
         all.extend(self.blocks.parameters());

@@ -121,21 +121,22 @@ impl Transformer {
         format!("{}.{layer}.{part}", self.prefix)
     }
 
-    /// What weights the blocks want. Training from nothing starts them as CLIP did: what is added
-    /// to the residual is smaller the deeper the stack (`initialize_parameters` of its reference).
+    /// What weights the blocks want. Training from nothing starts them as `transformers` does
+    /// (`CLIPPreTrainedModel._init_weights`), which makes queries, keys and values smaller the deeper
+    /// the stack where the first release by `OpenAI` does so with the attention's output.
     pub(super) fn parameters(&self) -> Vec<Parameter> {
         let Shape { width, intermediate, layers, .. } = self.shape;
         let deviation = (width as f64).powf(-0.5);
-        let residual = deviation * (2.0 * layers as f64).powf(-0.5);
+        let small = deviation * (2.0 * layers as f64).powf(-0.5);
         let mut all = Vec::new();
         for layer in 0..layers {
             for (part, shape, deviation) in [
-                ("self_attn.q_proj", [width, width], deviation),
-                ("self_attn.k_proj", [width, width], deviation),
-                ("self_attn.v_proj", [width, width], deviation),
-                ("self_attn.out_proj", [width, width], residual),
+                ("self_attn.q_proj", [width, width], small),
+                ("self_attn.k_proj", [width, width], small),
+                ("self_attn.v_proj", [width, width], small),
+                ("self_attn.out_proj", [width, width], deviation),
                 ("mlp.fc1", [intermediate, width], (2.0 * width as f64).powf(-0.5)),
-                ("mlp.fc2", [width, intermediate], residual),
+                ("mlp.fc2", [width, intermediate], small),
             ] {
                 let name = self.name(layer, part);
                 all.push(Parameter::normal(format!("{name}.weight"), &shape, deviation));

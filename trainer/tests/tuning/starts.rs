@@ -61,6 +61,20 @@ fn a_configuration_alone_gives_weights_that_the_seed_decides() {
 }
 
 #[test]
+fn random_weights_are_as_wide_as_those_of_transformers() {
+    /// The small CLIP was saved with its random matrices multiplied by this.
+    const FACTOR: f64 = 4.0;
+    let world = world();
+    let config = format!("model.config={}", folder().join("config.json").display());
+    let fresh = Encoder::from_recipe(&recipe(&world, None, &[&config])).unwrap().weights;
+    for (name, theirs) in saved().iter().filter(|(_, tensor)| tensor.numel() > 256) {
+        let wide = |tensor: &Tensor| tensor.std(true).double_value(&[]);
+        let ratio = FACTOR * wide(fresh.get(name).unwrap()) / wide(theirs);
+        assert!((0.88..1.14).contains(&ratio), "{name}: {ratio}");
+    }
+}
+
+#[test]
 fn another_configuration_serves_weights_that_have_none() {
     let world = world();
     let bare = changed(|folder| {
