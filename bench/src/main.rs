@@ -66,6 +66,7 @@ enum What {
 }
 
 fn main() -> Result<()> {
+    runtime::environment::settle(&[]);
     let arguments = Arguments::parse();
     let wanted = |what| arguments.what.is_empty() || arguments.what.contains(&what);
     if wanted(What::Towers) {

@@ -4,6 +4,7 @@
 //! The only crate that names ONNX Runtime; it knows nothing of queues, SQL or HTTP.
 //! Its invariant: what leaves a tower is an [`clip::Embedding`] of the model's dimension.
 
+pub mod environment;
 mod error;
 mod graph;
 mod layout;

@@ -62,6 +62,8 @@ fn open(path: &Path) -> Result<Environment, RuntimeError> {
     ort::init_from(path)
         .map_err(|error| unusable(error.to_string()))?
         .with_name("clipsight")
+        // Too late for what is written at loading (`environment`), in time for what is sent.
+        .with_telemetry(false)
         .build()
         .map_err(|error| unusable(error.to_string()))
 }

@@ -76,6 +76,7 @@ enum Outcome {
 /// Runs the words of the command line to their exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    runtime::environment::settle(&[]);
     let words: Vec<OsString> = std::env::args_os().collect();
     match parse(&words).and_then(run) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

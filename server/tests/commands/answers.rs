@@ -120,3 +120,21 @@ fn help_tells_of_every_command() {
         assert_eq!(help.status.code(), Some(0), "{command}");
     }
 }
+
+#[test]
+fn nothing_but_the_data_folder_is_written_when_a_model_runs() {
+    let temp = indexed();
+    let home = temp.path().join("home");
+    std::fs::create_dir(&home).unwrap();
+    let output = program()
+        .args(["search", "a dog", "--data"])
+        .arg(temp.path().join("data"))
+        .env("HOME", &home)
+        .env_remove("XDG_CACHE_HOME")
+        .env_remove("ORT_DISABLE_TELEMETRY")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", error(&output));
+    // ONNX Runtime keeps an id of the device there when it means to report what it runs.
+    assert_eq!(std::fs::read_dir(&home).unwrap().count(), 0);
+}

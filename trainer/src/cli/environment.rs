@@ -1,8 +1,5 @@
 //! Settings that libtorch's own libraries read once, when they are loaded: before `main`.
 
-use std::os::unix::process::CommandExt;
-use std::process::Command;
-
 /// Names, values and why.
 ///
 /// libgomp's threads spin at each barrier, which on a machine that does anything else turns most of
@@ -16,17 +13,7 @@ const SETTINGS: [(&str, &str); 4] = [
     ("MALLOC_TRIM_THRESHOLD_", "4294967296"),
 ];
 
-/// Starts this program over with the settings that the environment lacks; what the user has set
-/// stays. Comes back when nothing is lacking, or when the system refuses, which costs speed alone.
+/// Starts this program over with the settings that the environment lacks.
 pub(super) fn settle() {
-    let lacking: Vec<_> =
-        SETTINGS.into_iter().filter(|(name, _)| std::env::var_os(name).is_none()).collect();
-    if let (false, Ok(program)) = (lacking.is_empty(), std::env::current_exe()) {
-        let mut arguments = std::env::args_os();
-        let mut command = Command::new(program);
-        if let Some(name) = arguments.next() {
-            command.arg0(name);
-        }
-        let _ = command.args(arguments).envs(lacking).exec();
-    }
+    runtime::environment::settle(&SETTINGS);
 }
