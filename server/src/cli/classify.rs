@@ -57,7 +57,7 @@ pub(super) fn run(args: &ClassifyArgs) -> Result<Outcome> {
         classifier.check(&request)?;
         let picture = embedder.picture(Arc::new(bytes)).await;
         let picture = picture.with_context(|| args.file.display().to_string())?;
-        Ok::<_, anyhow::Error>(classifier.rank(&request, &picture).await?)
+        Ok::<_, anyhow::Error>(classifier.rank(&request, &picture.embedding).await?)
     })?;
     if args.json {
         output::json(&classified)?;

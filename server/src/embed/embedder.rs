@@ -30,6 +30,26 @@ pub struct TextEmbedding {
     pub embedding: Arc<Embedding>,
     /// Whether the model's context cut off the end of the text.
     pub truncated: bool,
+    /// Tokens that the model read, its own around the text included.
+    pub tokens: usize,
+}
+
+/// An embedding of a picture, and how large the picture is as it is seen.
+#[derive(Debug, Clone)]
+pub struct PictureEmbedding {
+    /// Where the picture lies.
+    pub embedding: Embedding,
+    /// In pixels.
+    pub width: u32,
+    /// In pixels.
+    pub height: u32,
+}
+
+/// A picture on its way to the model.
+struct Decoded {
+    values: PixelValues,
+    width: u32,
+    height: u32,
 }
 
 pub(super) struct Inner {
@@ -107,14 +127,15 @@ impl Embedder {
     /// # Errors
     /// [`EmbedError::Overloaded`] when the queue is full, [`EmbedError::Picture`] when the bytes are
     /// no picture, and what the model says.
-    pub async fn picture(&self, bytes: Arc<Vec<u8>>) -> Result<Embedding, EmbedError> {
+    pub async fn picture(&self, bytes: Arc<Vec<u8>>) -> Result<PictureEmbedding, EmbedError> {
         let place = self.inner.images.reserve()?;
-        let values = self.decode(bytes).await?;
-        place.run(vec![values]).await?.pop().ok_or(EmbedError::Stopped)
+        let Decoded { values, width, height } = self.decode(bytes).await?;
+        let embedding = place.run(vec![values]).await?.pop().ok_or(EmbedError::Stopped)?;
+        Ok(PictureEmbedding { embedding, width, height })
     }
 
     /// Decodes and resizes a picture on a thread of its own; a large one while no other is decoded.
-    async fn decode(&self, bytes: Arc<Vec<u8>>) -> Result<PixelValues, EmbedError> {
+    async fn decode(&self, bytes: Arc<Vec<u8>>) -> Result<Decoded, EmbedError> {
         let limits = self.inner.limits;
         let most = DecodeLimits { max_pixels: limits.max_pixels.min(LARGE_PIXELS) };
         let turns = [(1, most), (self.inner.decoders, limits)];
@@ -123,8 +144,9 @@ impl Embedder {
             let _held = held.map_err(|_| EmbedError::Stopped)?;
             let (inner, bytes) = (Arc::clone(&self.inner), Arc::clone(&bytes));
             let decoding = tokio::task::spawn_blocking(move || {
-                let picture = clip::image::decode(&bytes, &limits)?;
-                Ok(inner.processor.process(&picture.pixels))
+                let pixels = clip::image::decode(&bytes, &limits)?.pixels;
+                let (width, height) = pixels.dimensions();
+                Ok(Decoded { values: inner.processor.process(&pixels), width, height })
             });
             match decoding.await.map_err(|_| EmbedError::Decoder)? {
                 // Nothing was decoded yet: the size stands at the beginning of the file.

@@ -12,7 +12,7 @@ mod start;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use embedder::{Embedder, TextEmbedding};
+pub use embedder::{Embedder, PictureEmbedding, TextEmbedding};
 pub use load::{BATCH_BOUNDS, Batches, TowerLoad};
 pub use start::{EmbedOptions, ModelFacts};
 

@@ -153,6 +153,7 @@ fn text_runner(
         let whole = |(embedding, ids): (_, &TokenIds)| TextEmbedding {
             embedding: Arc::new(embedding),
             truncated: ids.truncated,
+            tokens: ids.ids.len(),
         };
         Ok(embeddings.into_iter().zip(&ids).map(whole).collect())
     }

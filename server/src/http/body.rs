@@ -83,9 +83,13 @@ pub(super) async fn asked<Q: DeserializeOwned>(
 
 /// Reads a JSON body.
 pub(super) async fn json<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
-    let bytes = to_bytes(body, JSON_LIMIT_BYTES).await.map_err(|error| {
+    json_within(body, JSON_LIMIT_BYTES).await
+}
+
+async fn json_within<T: DeserializeOwned>(body: Body, limit_bytes: usize) -> Result<T, Problem> {
+    let bytes = to_bytes(body, limit_bytes).await.map_err(|error| {
         if is_length_limit(&error) {
-            Problem::too_large(JSON_LIMIT_BYTES)
+            Problem::too_large(limit_bytes)
         } else {
             Problem::malformed(format!("the body broke off: {error}"))
         }
@@ -93,14 +97,29 @@ pub(super) async fn json<T: DeserializeOwned>(body: Body) -> Result<T, Problem> 
     from_json(&bytes)
 }
 
+/// Reads a JSON body that may hold pictures, after a permit to hold it in memory.
+pub(super) async fn large_json<T: DeserializeOwned>(
+    app: &App,
+    request: Request,
+) -> Result<(SemaphorePermit<'_>, T), Problem> {
+    let admitted = admitted(app)?;
+    let value = json_within(request.into_body(), app.limits.max_upload_bytes).await?;
+    Ok((admitted, value))
+}
+
+/// A permit to hold pictures in memory.
+fn admitted(app: &App) -> Result<SemaphorePermit<'_>, Problem> {
+    app.uploads
+        .try_acquire()
+        .map_err(|_| Problem::overloaded("as many pictures are being received as the server takes"))
+}
+
 /// Reads every part of a form, after a permit to hold it in memory.
 pub(super) async fn parts(
     app: &App,
     request: Request,
 ) -> Result<(SemaphorePermit<'_>, Vec<Part>), Problem> {
-    let Ok(admitted) = app.uploads.try_acquire() else {
-        return Err(Problem::overloaded("as many pictures are being received as the server takes"));
-    };
+    let admitted = admitted(app)?;
     let limit = app.limits.max_upload_bytes;
     let mut form = Multipart::from_request(request, &())
         .await
@@ -145,7 +164,7 @@ fn by_name(parts: Vec<Part>) -> Result<Images, Problem> {
 }
 
 /// JSON to a value; what is wrong in it is told with a pointer.
-fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+pub(super) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let pointer = pointer(error.path());

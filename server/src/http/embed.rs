@@ -77,7 +77,7 @@ async fn pictures(app: &App, request: Request) -> Result<Vec<Vec<f32>>, Problem>
         }
         let name = part.file_name.unwrap_or(part.field);
         let embedding = app.collection.embedder.picture(Arc::new(part.bytes)).await;
-        embeddings.push(embedding.map_err(|e| Problem::of_picture(e, &name))?.into_vec());
+        embeddings.push(embedding.map_err(|e| Problem::of_picture(e, &name))?.embedding.into_vec());
     }
     Ok(embeddings)
 }

@@ -10,8 +10,10 @@ mod embed;
 mod files;
 mod guard;
 mod health;
+mod immich;
 mod listen;
 mod metrics;
+mod openai;
 mod openapi;
 mod pages;
 mod pictures;
@@ -38,12 +40,15 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/search", post(searches::search))
         .route("/v1/classify", post(searches::classify))
         .route("/v1/embed", post(embed::embed))
+        .route("/v1/embeddings", post(openai::embeddings))
         .route("/v1/model", get(embed::model))
         .route("/v1/pictures", post(pictures::add))
         .route("/v1/pictures/{id}", picture)
         .route("/v1/pictures/{id}/file", get(files::file))
         .route("/v1/pictures/{id}/thumbnail", get(files::thumbnail))
         .route("/v1/openapi.json", get(openapi::document))
+        .route("/predict", post(immich::predict))
+        .route("/ping", get(immich::ping))
         .route("/metrics", get(metrics::metrics))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))

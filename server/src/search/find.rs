@@ -122,7 +122,7 @@ pub(super) async fn sent(
         return Err(SearchError::at(pointer, Fault::NoSuchPart(name.to_owned())));
     };
     match collection.embedder.picture(Arc::clone(bytes)).await {
-        Ok(embedding) => Ok(embedding),
+        Ok(picture) => Ok(picture.embedding),
         Err(EmbedError::Picture(source)) => {
             Err(SearchError::Picture { name: name.to_owned(), pointer, source })
         }

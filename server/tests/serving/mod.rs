@@ -4,6 +4,7 @@
 mod browsing;
 mod contract;
 mod guarding;
+mod homes;
 mod large;
 mod lifecycle;
 mod pictures;
