@@ -17,7 +17,7 @@ fn pictures() -> Vec<PathBuf> {
         .map(|entry| entry.unwrap().path())
         .filter(|path| {
             let name = path.file_name().unwrap().to_str().unwrap();
-            !name.ends_with(".crop.png") && !name.ends_with(".squash.png")
+            ![".crop.png", ".squash.png", ".seen.png"].iter().any(|end| name.ends_with(end))
         })
         .collect();
     files.sort();

@@ -142,3 +142,22 @@ fn what_is_not_on_cuda_says_why() {
         None => assert!(error.contains("built without CUDA"), "{error}"),
     }
 }
+
+/// JPEG decoders differ by a few 255ths here and there; what counts is what a model makes of it.
+#[test]
+fn a_jpeg_is_embedded_as_the_picture_that_the_reference_decodes() {
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let starter = checkout.join("models/starter");
+    let bundle = ModelBundle::open(&starter).unwrap();
+    let mut model = open(&starter, None, Provider::Cpu).unwrap();
+    let mut embedded = |path: &Path| {
+        let bytes = std::fs::read(path).unwrap();
+        let pixels = decode(&bytes, &DecodeLimits::default()).unwrap().pixels;
+        model.image.embed(&[bundle.processor.process(&pixels)]).unwrap().remove(0)
+    };
+    for name in ["photo", "progressive", "gray", "cmyk"] {
+        let jpeg = checkout.join(format!("clip/tests/fixtures/pixels/{name}_jpg.jpg"));
+        let cosine = embedded(&jpeg).cosine(&embedded(&jpeg.with_extension("seen.png")));
+        assert!(cosine >= 0.999, "{name}: {cosine}");
+    }
+}
