@@ -2,6 +2,7 @@
 //! the others notice.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,9 @@ const FLOOD: Duration = Duration::from_secs(60);
 /// Clients of the load that can be borne: each asks again as soon as it has its answer.
 const CLIENTS: usize = 8;
 const TIMES: f64 = 10.0;
+/// Clients have machines of their own; here the server gets one core and all of them another.
+const SERVER_CORE: &str = "0";
+const CLIENTS_CORE: &str = "1";
 /// Requests of the flood that wait for an answer at once; the server would not accept more connections.
 const OPEN: usize = 500;
 
@@ -41,7 +45,9 @@ pub(crate) fn measure(model: &Path, pictures: &Path) -> Result<()> {
     let work = tempfile::tempdir()?;
     let data = work.path().join("data");
     index(model, pictures, &data)?;
+    keep_on(SERVER_CORE)?;
     let server = Server::start(model, &data)?;
+    keep_on(CLIENTS_CORE)?;
     let picture = walk(pictures).context("there is no picture to ask with")?;
     let bytes = std::fs::read(picture)?;
     let (client, url) = (Client::new(), format!("{}/v1/search", server.address));
@@ -66,6 +72,18 @@ pub(crate) fn measure(model: &Path, pictures: &Path) -> Result<()> {
         client.post(&url).multipart(form)
     };
     runtime.block_on(flood_of("a picture", image))
+}
+
+/// Keeps this program, and what it starts from now on, on one core.
+fn keep_on(core: &str) -> Result<()> {
+    let own = std::process::id().to_string();
+    let status = Command::new("taskset")
+        .args(["-acp", core, &own])
+        .stdout(Stdio::null())
+        .status()
+        .context("cannot run taskset; it is in the package util-linux")?;
+    ensure!(status.success(), "taskset ended with {status}; this wants two cores");
+    Ok(())
 }
 
 /// Some picture of the folder.
