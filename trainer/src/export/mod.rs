@@ -32,7 +32,7 @@ use draft::Draft;
 use trial::Trial;
 
 pub use forms::Precision;
-pub use narrow::{EXACT, LEAST_COSINE, LEAST_COSINE_BESIDE_RECALL};
+pub use narrow::{EXACT, LEAST_COSINE};
 pub use samples::{Inputs, Samples};
 pub use trial::MOST_LOST;
 

@@ -1,5 +1,5 @@
-//! How narrow each tower of a precision may be: by what it finds where there are held-out sets, else
-//! by its cosines to libtorch's answers.
+//! How narrow each tower of a precision may be: by its cosines to libtorch's answers, and by what it
+//! finds where there are held-out sets.
 
 use std::fmt;
 
@@ -15,14 +15,15 @@ use crate::model::Side;
 /// Largest difference of a normalized embedding's number between libtorch and ONNX Runtime, in f32.
 pub const EXACT: f32 = 1e-4;
 
-/// Lowest cosine to libtorch's embedding that a tower may have where nothing else can be measured.
+/// Lowest cosine to libtorch's embedding that a tower may have; less is damage that small sets may
+/// not show.
 pub const LEAST_COSINE: f32 = 0.99;
-
-/// The same where recall decides: less than that is damage that small sets may not show.
-pub const LEAST_COSINE_BESIDE_RECALL: f32 = 0.9;
 
 /// The larger batch that answers are judged in.
 pub(super) const BATCH: usize = 8;
+
+/// Batches that the f32 graphs are compared in; of 3, so that the last one is not full.
+const EXACT_BATCHES: [usize; 3] = [1, 3, BATCH];
 
 /// How many times the difference seen between batches a reader's machine may show.
 pub(super) const MARGIN: f32 = 4.0;
@@ -48,7 +49,7 @@ pub(super) fn add_exact(draft: &mut Draft, subject: &Subject<'_>) -> Result<(), 
     let forms = Forms::narrowest(Precision::Fp32, &subject.model.config);
     draft.add_graphs(Precision::Fp32, subject, &forms)?;
     let mut model = draft.open_model(Precision::Fp32.name(), 1)?;
-    for batch in [1, BATCH] {
+    for batch in EXACT_BATCHES {
         for side in [Side::Image, Side::Text] {
             let expected = subject.samples.expected(side);
             let found = subject.samples.inputs.answers(side, &mut model, batch)?;
@@ -77,8 +78,7 @@ pub(super) fn add(
     let mut forms = Forms::narrowest(precision, &subject.model.config);
     loop {
         draft.add_graphs(precision, subject, &forms)?;
-        let least = if trial.is_some() { LEAST_COSINE_BESIDE_RECALL } else { LEAST_COSINE };
-        let mut lost = cosines(draft, precision, subject, least)?;
+        let mut lost = cosines(draft, precision, subject)?;
         if let (None, Some(trial)) = (&lost, &mut trial) {
             lost = recall(draft, precision, trial)?;
         }
@@ -107,13 +107,12 @@ fn refusal(precision: Precision, side: Side, loss: Loss) -> ExportError {
     }
 }
 
-/// The first tower whose answers to the samples fall below `least`, alone or in a batch. Where none
+/// The first tower whose answers to the samples fall below [`LEAST_COSINE`], alone or in a batch. Where none
 /// does, the tolerance of the precision is set by how much the answers depend on their batch.
 fn cosines(
     draft: &mut Draft,
     precision: Precision,
     subject: &Subject<'_>,
-    least: f32,
 ) -> Result<Option<(Side, Loss)>, ExportError> {
     let mut spread = 0f32;
     let mut checks = Vec::new();
@@ -129,7 +128,7 @@ fn cosines(
         };
         let cosines = [worst_cosine(&alone, expected), worst_cosine(&together, expected)];
         let cosine = cosines[0].min(cosines[1]);
-        if cosine < least {
+        if cosine < LEAST_COSINE {
             return Ok(Some((side, Loss::Cosine(cosine))));
         }
         spread = spread.max(1.0 - worst_cosine(&alone, &together));
