@@ -11,7 +11,7 @@ mod error;
 mod listing;
 mod plan;
 
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use hf_hub::api::sync::{ApiBuilder, ApiRepo};
@@ -72,7 +72,10 @@ impl Hub {
     pub fn from_env() -> Self {
         let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let endpoint = set("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned());
-        let token = set("HF_TOKEN").or_else(|| Cache::from_env().token());
+        // Without a home the crate has no place to look in, and panics.
+        let has_place = set("HF_HOME").is_some() || std::env::home_dir().is_some();
+        let kept = || has_place.then(|| Cache::from_env().token()).flatten();
+        let token = set("HF_TOKEN").or_else(kept);
         Self::new(&endpoint, token, PATIENCE)
     }
 
@@ -149,7 +152,8 @@ impl Hub {
     }
 
     fn repository(&self, listing: &Listing) -> Result<ApiRepo, HubError> {
-        let api = ApiBuilder::new()
+        // It only makes addresses for us, so it needs no place for files.
+        let api = ApiBuilder::from_cache(Cache::new(PathBuf::new()))
             .with_endpoint(self.endpoint.clone())
             .build()
             .map_err(|source| HubError::Client { source: Box::new(source) })?;
