@@ -6,7 +6,7 @@ use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
 use thiserror::Error;
 
 use super::format::Format;
-use super::jpeg;
+use super::{jpeg, svg};
 
 /// What a decoder may spend on one picture.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +50,7 @@ pub enum DecodeError {
     Empty,
     /// The first bytes belong to no format that we read.
     #[error(
-        "not a picture in a format that Clipsight reads (JPEG, PNG, WebP, GIF, BMP, TIFF; AVIF and HEIC where they are built in)"
+        "not a picture in a format that Clipsight reads (JPEG, PNG, WebP, GIF, BMP, TIFF, SVG; AVIF and HEIC where they are built in)"
     )]
     UnknownFormat,
     /// A format that this build was made without.
@@ -92,7 +92,8 @@ pub enum DecodeError {
 /// Decodes a picture by its content: the name of the file plays no part.
 ///
 /// The orientation that the file notes is applied, transparency is composited on white, wider channels are scaled to
-/// eight bits; of an animation the first frame is taken; color profiles are ignored, as the reference
+/// eight bits; of an animation the first frame is taken; a drawing (SVG) is painted without its text, its
+/// longer side 1,024 pixels long; color profiles are ignored, as the reference
 /// processors do.
 ///
 /// # Errors
@@ -107,6 +108,9 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<DecodedImage, Decod
     }
     if let Some(feature) = format.missing_feature() {
         return Err(DecodeError::NotBuiltIn { format, feature });
+    }
+    if format == Format::Svg {
+        return Ok(DecodedImage { pixels: svg::decode(bytes, limits)?, format });
     }
     let Some(known) = format.in_rust() else {
         return Ok(DecodedImage { pixels: by_library(bytes, format, limits)?, format });

@@ -17,6 +17,8 @@ pub enum Format {
     Bmp,
     /// TIFF.
     Tiff,
+    /// SVG, uncompressed.
+    Svg,
     /// AV1 in HEIF; read where the feature `avif` is built in.
     Avif,
     /// HEVC in HEIF, as telephones write it; read where the feature `heic` is built in.
@@ -24,13 +26,15 @@ pub enum Format {
 }
 
 impl Format {
-    const ALL: [Self; 8] = [
+    /// Each of them.
+    pub const ALL: [Self; 9] = [
         Self::Jpeg,
         Self::Png,
         Self::WebP,
         Self::Gif,
         Self::Bmp,
         Self::Tiff,
+        Self::Svg,
         Self::Avif,
         Self::Heic,
     ];
@@ -46,6 +50,9 @@ impl Format {
     pub fn of(bytes: &[u8]) -> Option<Self> {
         if let Some(format) = Self::of_brands(bytes) {
             return Some(format);
+        }
+        if is_svg(bytes) {
+            return Some(Self::Svg);
         }
         let guess = image::guess_format(bytes).ok();
         Self::ALL.into_iter().find(|format| guess.is_some() && format.in_rust() == guess)
@@ -92,6 +99,7 @@ impl Format {
             Self::Gif => ("GIF", "gif", Some(ImageFormat::Gif)),
             Self::Bmp => ("BMP", "bmp", Some(ImageFormat::Bmp)),
             Self::Tiff => ("TIFF", "tiff", Some(ImageFormat::Tiff)),
+            Self::Svg => ("SVG", "svg+xml", None),
             Self::Avif => ("AVIF", "avif", None),
             Self::Heic => ("HEIC", "heic", None),
         }
@@ -107,9 +115,57 @@ impl Format {
     }
 }
 
+/// Whether the first element of an XML text is `svg`, whatever stands before it: a byte order mark, a
+/// declaration, comments, a document type with declarations of its own.
+fn is_svg(bytes: &[u8]) -> bool {
+    let mut rest = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes).trim_ascii_start();
+    for _ in 0..MAX_PROLOG {
+        let end: &[u8] = if rest.starts_with(b"<?") {
+            b"?>"
+        } else if rest.starts_with(b"<!--") {
+            b"-->"
+        } else if !rest.starts_with(b"<!DOCTYPE") {
+            break;
+        } else if rest.iter().find(|byte| b"[>".contains(byte)) == Some(&b'[') {
+            b"]>"
+        } else {
+            b">"
+        };
+        let Some(at) = rest.windows(end.len()).position(|window| window == end) else {
+            return false;
+        };
+        rest = rest[at + end.len()..].trim_ascii_start();
+    }
+    let Some(name) = rest.strip_prefix(b"<") else { return false };
+    let name = name.strip_prefix(b"svg:").unwrap_or(name);
+    name.strip_prefix(b"svg")
+        .and_then(<[u8]>::first)
+        .is_some_and(|byte| byte.is_ascii_whitespace() || b">/".contains(byte))
+}
+
+/// Most declarations and comments before the first element.
+const MAX_PROLOG: usize = 64;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn svg_is_told_by_its_first_element() {
+        for (text, is) in [
+            ("<svg/>", true),
+            ("\u{feff} \n<svg xmlns='http://www.w3.org/2000/svg'>", true),
+            ("<?xml version='1.0'?><!-- a > b --><!DOCTYPE svg [<!ENTITY a '>'>]>\n<svg>", true),
+            ("<!DOCTYPE svg PUBLIC '-//W3C//DTD SVG 1.1//EN' 'svg11.dtd'><svg:svg >", true),
+            ("<!DOCTYPE html><html><svg>", false),
+            ("<svgs>", false),
+            ("<!-- <svg>", false),
+            ("words <svg>", false),
+            ("<svg", false),
+        ] {
+            assert_eq!(Format::of(text.as_bytes()), is.then_some(Format::Svg), "{text}");
+        }
+    }
 
     fn ftyp(brands: &[&[u8; 4]]) -> Vec<u8> {
         let mut bytes = (8 + 4 * brands.len() as u32).to_be_bytes().to_vec();

@@ -11,6 +11,7 @@ mod format;
 mod heif;
 mod jpeg;
 mod processor;
+mod svg;
 mod view;
 
 pub use decode::{DecodeError, DecodeLimits, DecodedImage, decode};

@@ -3,6 +3,8 @@ use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use clip::image::Format;
+
 use super::prepare::hash_file;
 use super::thumbnail::{THUMBNAIL_SIDES, thumbnail_path};
 use super::walk::place;
@@ -94,8 +96,8 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 
 /// Removes the original of a deleted upload.
 pub(super) fn remove_originals(folder: &DataFolder, hash: ContentHash) {
-    for format in ["jpeg", "png", "webp", "gif", "bmp", "tiff"] {
-        remove(&original_path(folder, hash, format));
+    for format in Format::ALL {
+        remove(&original_path(folder, hash, format.subtype()));
     }
 }
 

@@ -12,9 +12,9 @@ use super::{Failure, IngestError, reason};
 use crate::catalog::Place;
 
 /// Endings by which a file is a picture, or should be one: what does not decode is reported.
-const ENDINGS: [&str; 15] = [
+const ENDINGS: [&str; 16] = [
     "jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "dib", "tif", "tiff", "heic",
-    "heif", "avif", "apng",
+    "heif", "avif", "apng", "svg",
 ];
 
 /// What lies below the paths that were given.
@@ -105,10 +105,13 @@ fn looks_like_picture(path: &Path) -> bool {
     }
 }
 
+/// Bytes that tell what a file is: a few for most formats; a drawing may begin with remarks.
+const HEAD: u64 = 1024;
+
 /// Nothing for a file that cannot be read: without an ending, nothing says that it is a picture.
 fn first_bytes(path: &Path) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    std::fs::File::open(path).ok()?.take(32).read_to_end(&mut bytes).ok()?;
+    std::fs::File::open(path).ok()?.take(HEAD).read_to_end(&mut bytes).ok()?;
     Some(bytes)
 }
 

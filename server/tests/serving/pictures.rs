@@ -78,6 +78,68 @@ async fn a_file_comes_whole_in_ranges_and_not_again() {
     assert!(again.bytes().await.unwrap().is_empty());
 }
 
+/// What a drawing may hold to do harm: scripts, links to elsewhere and to files here, a page within.
+fn hostile_svg(secret: &Path) -> Vec<u8> {
+    let secret = secret.display();
+    format!(
+        r##"<?xml version="1.0"?><!DOCTYPE svg [<!ENTITY leak SYSTEM "file://{secret}">]>
+        <svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"
+             width="40" height="20" onload="alert(1)">
+        <script>alert(1)</script><script xlink:href="http://evil.example/x.js"/>
+        <style>@import "http://evil.example/x.css"; rect {{ fill: url(http://evil.example/#x) }}</style>
+        <image xlink:href="file://{secret}" width="40" height="20"/>
+        <image xlink:href="http://evil.example/x.png" width="40" height="20"/>
+        <foreignObject width="40" height="20"><body xmlns="http://www.w3.org/1999/xhtml">
+        <iframe src="file:///etc/passwd"/></body></foreignObject>
+        <circle cx="10" cy="10" r="9" fill="#00c000"/></svg>"##
+    )
+    .into_bytes()
+}
+
+#[tokio::test]
+async fn a_hostile_drawing_is_painted_without_what_it_names_and_nothing_of_it_runs() {
+    let server = Server::empty();
+    let secret = server.temp.path().join("secret.png");
+    image::RgbImage::from_pixel(8, 8, image::Rgb([255, 0, 0])).save(&secret).unwrap();
+    let name = "<img src=x onerror=alert(1)>.svg";
+    let response = server.form("/v1/pictures", None, &[(name, hostile_svg(&secret))]).await;
+    let added = answer(response, StatusCode::CREATED).await;
+    let id = added["pictures"][0]["id"].as_str().unwrap();
+    let record = answer(server.get(&format!("/v1/pictures/{id}")).await, StatusCode::OK).await;
+    assert_eq!((&record["format"], &record["path"]), (&json!("svg+xml"), &json!(name)));
+    assert_eq!((&record["width"], &record["height"]), (&json!(1024), &json!(512)));
+
+    let file = server.get(&format!("/v1/pictures/{id}/file")).await;
+    assert_eq!(file.headers()["content-type"], "image/svg+xml");
+    assert_eq!(file.headers()["x-content-type-options"], "nosniff");
+    let policy = file.headers()["content-security-policy"].to_str().unwrap();
+    assert!(policy.contains("default-src 'none'") && policy.contains("sandbox"), "{policy}");
+    assert!(!policy.contains("script") && !policy.contains("http"), "{policy}");
+
+    let small = server.get(&format!("/v1/pictures/{id}/thumbnail?size=160")).await;
+    assert_eq!(small.headers()["content-type"], "image/jpeg");
+    let small = small.bytes().await.unwrap();
+    let small = clip::image::decode(&small, &clip::image::DecodeLimits::default()).unwrap().pixels;
+    let colored = |at: usize| small.pixels().any(|p| p.0[at] > 150 && p.0[(at + 1) % 3] < 100);
+    assert!(colored(1) && !colored(0), "green is drawn, the red of the file here is not");
+}
+
+#[tokio::test]
+async fn a_drawing_that_multiplies_itself_is_refused_soon() {
+    let server = Server::empty();
+    let mut svg = r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><defs><path id="u0" d="M0 0h9v9"/>"#.to_owned();
+    for level in 1..12 {
+        let twice = format!(r##"<use href="#u{}"/>"##, level - 1).repeat(10);
+        svg += &format!(r#"<g id="u{level}">{twice}</g>"#);
+    }
+    svg += r##"</defs><use href="#u11"/></svg>"##;
+    let started = std::time::Instant::now();
+    let refused = server.form("/v1/pictures", None, &[("bomb.svg", svg.into_bytes())]).await;
+    let refused = problem(refused, 422).await;
+    assert!(refused["failed"][0]["reason"].as_str().unwrap().contains("SVG"), "{refused}");
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+}
+
 #[tokio::test]
 async fn a_thumbnail_is_a_small_jpeg_of_the_same_shape() {
     let server = Server::with_pictures();
