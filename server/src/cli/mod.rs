@@ -7,6 +7,7 @@
 
 mod classify;
 mod collection;
+mod completions;
 mod index;
 mod model;
 mod output;
@@ -62,6 +63,7 @@ enum Command {
     Status(status::StatusArgs),
     #[command(subcommand)]
     Model(model::ModelCommand),
+    Completions(completions::CompletionsArgs),
 }
 
 /// How a command that could be done came out.
@@ -105,6 +107,7 @@ fn run(cli: Cli) -> Result<Outcome> {
         Command::Serve(args) => serve::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Model(command) => model::run(&command),
+        Command::Completions(args) => completions::run(&args),
     }
 }
 

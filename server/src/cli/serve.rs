@@ -77,6 +77,7 @@ fn network(args: &ServeArgs, bound: &Bound) -> Limits {
         timeout_s: serve.timeout_s,
         loopback: bound.address.ip().is_loopback(),
         allow_hosts: serve.allow_host.clone(),
+        cors_origins: serve.cors_origin.clone(),
     }
 }
 

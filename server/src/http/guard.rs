@@ -9,6 +9,7 @@ use axum::http::{HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::cors;
 use super::drain::Rest;
 use super::metrics::Answered;
 use super::{App, Problem};
@@ -34,6 +35,7 @@ pub(super) async fn finish(State(app): State<Arc<App>>, request: Request, next: 
     let _open = app.metrics.open();
     let start = Instant::now();
     let limit = Duration::from_secs(app.limits.timeout_s);
+    let theirs = cors::named(request.headers(), &app).map(cors::headers);
     let (request, rest) = Rest::of(request);
     let answer = tokio::time::timeout(limit, next.run(request)).await;
     let late = |_| Problem::timeout(app.limits.timeout_s).into_response();
@@ -50,6 +52,10 @@ pub(super) async fn finish(State(app): State<Arc<App>>, request: Request, next: 
     }
     let headers = response.headers_mut();
     headers.extend(HEADERS);
+    headers.extend(theirs.unwrap_or_default());
+    if !app.limits.cors_origins.is_empty() {
+        headers.append(header::VARY, HeaderValue::from_static("origin"));
+    }
     if let Ok(value) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID, value);
     }
@@ -95,12 +101,19 @@ pub(super) async fn meant_for_us(
         );
         return Problem::foreign(detail).into_response();
     }
+    let is_named = cors::named(request.headers(), &app).is_some();
+    if is_named && cors::is_preflight(&request) {
+        return cors::preflight();
+    }
     let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     if let Some(origin) = request.headers().get(header::ORIGIN)
         && !safe
+        && !is_named
         && !is_own(origin, &request, &app)
     {
-        return Problem::foreign("the request comes from a page of another origin").into_response();
+        let detail = "the request comes from a page of another origin; start the server with \
+            --cors-origin ORIGIN if that page may ask";
+        return Problem::foreign(detail).into_response();
     }
     next.run(request).await
 }

@@ -5,6 +5,7 @@
 //! Invariant: every error leaves as `application/problem+json`, made in `problem`.
 
 mod body;
+mod cors;
 mod drain;
 mod embed;
 mod files;

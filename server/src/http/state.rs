@@ -27,6 +27,8 @@ pub struct Limits {
     pub loopback: bool,
     /// Hosts that a request may name besides this machine.
     pub allow_hosts: Vec<String>,
+    /// Other origins whose pages may ask and read: scheme, host, and port where it is not the usual one.
+    pub cors_origins: Vec<String>,
 }
 
 /// The server's state: one collection, what changes it, and the limits.

@@ -170,6 +170,12 @@ pub struct ServeSettings {
     /// reach the server by a name that it made point here.
     #[arg(long, value_name = "NAME")]
     pub allow_host: Vec<String>,
+    /// Origin of another page that may ask this server, like https://photos.example; may be repeated
+    ///
+    /// Browsers keep pages from asking servers of other origins; whoever is named here may do all that
+    /// the API can, deleting too.
+    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
+    pub cors_origin: Vec<String>,
     /// Largest body of an upload, in MiB
     #[arg(
         long,
@@ -202,6 +208,21 @@ pub struct ServeSettings {
     pub grace_s: u64,
 }
 
+/// Takes what browsers send as an origin: a scheme, a host, perhaps a port, and nothing behind.
+fn origin(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let host = |rest: &str| {
+        rest.chars().all(|c| c.is_ascii_alphanumeric() || "-._:[]".contains(c))
+            && rest.starts_with(|c: char| c != ':')
+    };
+    match rest.is_some_and(host) {
+        true => Ok(text.to_ascii_lowercase()),
+        false => Err("name the origin as browsers do, like https://photos.example or \
+            http://localhost:5173, without a path; \"*\" is not accepted"
+            .to_owned()),
+    }
+}
+
 /// Takes numbers within a range and names it for others.
 fn within(range: RangeInclusive<u64>) -> RangedU64ValueParser {
     RangedU64ValueParser::new().range(range)
@@ -219,6 +240,18 @@ impl Default for QueueSettings {
 mod tests {
     use super::*;
     use clap::{Command, FromArgMatches};
+
+    #[test]
+    fn an_origin_is_what_browsers_send() {
+        for good in ["https://photos.example", "http://LOCALHOST:5173", "http://[::1]:80"] {
+            assert_eq!(origin(good), Ok(good.to_ascii_lowercase()));
+        }
+        for bad in
+            ["*", "null", "photos.example", "https://photos.example/", "http://", "http://:80"]
+        {
+            assert!(origin(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn default_queues_are_those_of_the_flags() {

@@ -43,6 +43,46 @@ async fn a_host_that_was_allowed_is_answered() {
     problem(ask(&server, &[("host", "other.example")]).await, 403).await;
 }
 
+#[tokio::test]
+async fn a_page_of_an_origin_that_was_named_may_ask_and_read() {
+    let temp = tempfile::tempdir().unwrap();
+    let server = Server::over(temp, &["--cors-origin", "https://photos.example"]);
+    let answered = ask(&server, &[("origin", "https://photos.example")]).await;
+    assert_eq!(answered.status(), 200);
+    assert_eq!(answered.headers()["access-control-allow-origin"], "https://photos.example");
+    assert_eq!(answered.headers()["vary"], "origin");
+    // A problem can be read as well.
+    let missing = server.client.get(format!("{}/v1/pictures/1", server.url));
+    let missing = missing.header("origin", "https://photos.example").send().await.unwrap();
+    assert_eq!(missing.headers()["access-control-allow-origin"], "https://photos.example");
+    problem(missing, 404).await;
+    for other in ["https://photos.example:8443", "http://photos.example", "https://evil.example"] {
+        let refused = ask(&server, &[("origin", other)]).await;
+        assert!(!refused.headers().contains_key("access-control-allow-origin"), "{other}");
+        let refused = problem(refused, 403).await;
+        assert!(refused["detail"].as_str().unwrap().contains("--cors-origin"), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_browser_that_asks_beforehand_hears_what_its_page_may_do() {
+    let temp = tempfile::tempdir().unwrap();
+    let server = Server::over(temp, &["--cors-origin", "https://photos.example"]);
+    let preflight = |origin: &'static str| {
+        let url = format!("{}/v1/pictures/1", server.url);
+        let asked = server.client.0.request(reqwest::Method::OPTIONS, url);
+        asked.header("origin", origin).header("access-control-request-method", "DELETE").send()
+    };
+    let told = preflight("https://photos.example").await.unwrap();
+    assert_eq!(told.status(), 204);
+    assert_eq!(told.headers()["access-control-allow-origin"], "https://photos.example");
+    let methods = told.headers()["access-control-allow-methods"].to_str().unwrap();
+    assert!(methods.contains("DELETE"), "{methods}");
+    let refused = preflight("https://evil.example").await.unwrap();
+    assert!(!refused.headers().contains_key("access-control-allow-origin"));
+    assert!(!refused.headers().contains_key("access-control-allow-methods"));
+}
+
 /// A connection that has sent the head of an upload and holds back its body.
 pub(super) fn half_an_upload(server: &Server) -> TcpStream {
     let mut stream = TcpStream::connect(server.address()).unwrap();

@@ -7,6 +7,7 @@ fn faults() -> Vec<(&'static str, Value, u16, &'static str)> {
     let text = |text: &str| json!({"terms": [{"text": text}]});
     let long = "x".repeat(8193);
     let classify = |labels: Value| json!({"picture": "1", "labels": labels});
+    let many = json!((0..10_000).map(|n| format!("label {n}")).collect::<Vec<_>>());
     vec![
         ("/v1/search", json!({}), 422, ""),
         ("/v1/search", json!([]), 422, ""),
@@ -37,6 +38,7 @@ fn faults() -> Vec<(&'static str, Value, u16, &'static str)> {
         ("/v1/search", json!({"terms": [{"text": "a"}], "min_score": "x"}), 422, "/min_score"),
         ("/v1/classify", classify(json!([])), 422, "/labels"),
         ("/v1/classify", classify(json!(["a", ""])), 422, "/labels/1"),
+        ("/v1/classify", classify(many.clone()), 422, "/labels"),
         ("/v1/classify", classify(json!(["a", "a"])), 422, "/labels/1"),
         ("/v1/classify", classify(json!(["a"])), 404, "/picture"),
         ("/v1/classify", json!({"labels": ["a"]}), 422, "/picture"),
