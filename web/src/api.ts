@@ -12,6 +12,9 @@ export type Query = Schemas["Query"];
 export type WireTerm = Schemas["Term"];
 type Added = Schemas["Uploaded"]["pictures"][number];
 
+/** From this `calibrated` on, a hit rather shows what was asked for than not. */
+export const GOOD = 0.5;
+
 /** What went wrong, in the server's words (RFC 9457) or in ours where no answer came. */
 export class Problem extends Error {
   constructor(

@@ -1,6 +1,7 @@
 // What the page shows: the results of the query in the address, kept for the way back.
 
 import { isEmpty } from "./address";
+import { GOOD } from "./api";
 import { bin } from "./bin.svelte";
 import { page } from "./page.svelte";
 import { Results } from "./results.svelte";
@@ -17,6 +18,8 @@ class Found {
   shown: Results = $state.raw(new Results([]));
   isBusy = $state(true);
   hits = $derived(this.shown.hits.filter(({ id }) => !bin.hidden.has(id)));
+  /** The first hit that rather does not show what was asked for; -1 where there is none, or nobody can tell. */
+  weaker = $derived(isEmpty(page) ? -1 : this.hits.findIndex(({ calibrated }) => calibrated !== null && calibrated < GOOD));
   #kept = new Map<string, Results>();
   #running: Results | null = null;
 

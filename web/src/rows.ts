@@ -6,7 +6,7 @@
 /** A picture's place in its row, in pixels. */
 export type Cell = { index: number; left: number; width: number };
 export type Row = { top: number; height: number; cells: Cell[] };
-export type Frame = { width: number; gap: number; height: number; below: number };
+export type Frame = { width: number; gap: number; height: number; below: number; line: number };
 
 /** Longest and tallest that a picture is shown; beyond, its edges are cut. */
 const WIDEST = 3;
@@ -15,9 +15,10 @@ const TALLEST = 0.45;
 /**
  * Puts pictures of these aspect ratios into rows: the first row that reaches the frame's height when
  * it is as wide as the frame is closed. `below` is kept free under each picture. The last row is
- * left out unless `isComplete`, and never grows above the frame's height.
+ * left out unless `isComplete`, and never grows above the frame's height. With the picture `weaker` a
+ * row of its own begins, and above it the frame's `line` is kept free.
  */
-export function rows(ratios: number[], frame: Frame, isComplete: boolean): Row[] {
+export function rows(ratios: number[], frame: Frame, isComplete: boolean, weaker = -1): Row[] {
   const made: Row[] = [];
   let top = 0;
   let waiting: number[] = [];
@@ -35,7 +36,11 @@ export function rows(ratios: number[], frame: Frame, isComplete: boolean): Row[]
     waiting = [];
     sum = 0;
   };
-  for (const ratio of ratios) {
+  for (const [index, ratio] of ratios.entries()) {
+    if (index === weaker) {
+      if (waiting.length > 0) close(frame.height);
+      top += frame.line;
+    }
     const shown = Math.min(WIDEST, Math.max(TALLEST, ratio));
     waiting.push(shown);
     sum += shown;

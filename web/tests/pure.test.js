@@ -21,7 +21,7 @@ const { percent } = await load("names.ts");
 const { listed } = await load("classifying.svelte.ts");
 after(() => vite.close());
 
-const FRAME = { width: 1000, gap: 10, height: 200, below: 0 };
+const FRAME = { width: 1000, gap: 10, height: 200, below: 0, line: 48 };
 
 test("full_rows_fill_the_width_and_keep_every_ratio", () => {
   const ratios = [1.5, 0.8, 1, 1.33, 2, 0.75, 1.5, 1.2, 0.9, 1.7, 1];
@@ -46,6 +46,19 @@ test("an_unfinished_row_waits_for_more_and_is_shown_at_the_end", () => {
   const [row] = rows([1, 1], FRAME, true);
   assert.deepEqual(row.cells.map(({ width }) => width), [200, 200]);
   assert.equal(heightOf([row], FRAME), 200);
+});
+
+test("weaker_hits_begin_a_row_of_their_own_below_a_free_line", () => {
+  const ratios = Array.from({ length: 40 }, () => 1);
+  const plain = rows(ratios, FRAME, true);
+  const made = rows(ratios, FRAME, true, 7);
+  const below = rowOf(made, 7);
+  assert.equal(below.cells[0].index, 7);
+  const above = made[made.indexOf(below) - 1];
+  assert.equal(below.top - above.top - above.height, FRAME.gap + FRAME.line);
+  assert.deepEqual(made[0], plain[0]);
+  assert.equal(rows(ratios, FRAME, true, 0)[0].top, FRAME.line);
+  assert.equal(made.flatMap(({ cells }) => cells).length, 40);
 });
 
 test("rows_near_the_screen_are_found_as_by_looking_at_each", () => {

@@ -2,6 +2,7 @@
 //! It knows nothing of models, indexes, files' contents or HTTP; it is the only room with SQL.
 //! Invariant: what a call acknowledged is on disk, each content stands once, and a hidden picture has no embedding.
 mod add;
+mod backgrounds;
 mod embeddings;
 mod error;
 mod folder;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 pub use add::{Added, NewPicture, Origin, Status};
+pub use backgrounds::Background;
 pub use error::CatalogError;
 pub use folder::{DataFolder, DataLock};
 pub use models::CurrentModel;

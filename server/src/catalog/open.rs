@@ -259,7 +259,8 @@ mod tests {
         writer.add(&model, "fp32", &[picture(1)]).await.unwrap();
         for back in [
             "alter table embeddings drop column precision",
-            "delete from _sqlx_migrations where version = 2",
+            "drop table backgrounds",
+            "delete from _sqlx_migrations where version >= 2",
         ] {
             sqlx::query(back).execute(&writer.pool).await.unwrap();
         }

@@ -10,6 +10,7 @@ use super::signals::Signals;
 use super::{Outcome, collection, output};
 use crate::catalog::Writer;
 use crate::ingest::{Ingest, IngestError, Job, Model, ModelChange, Report};
+use crate::search::keep_background;
 use crate::settings::{CollectionSettings, QueueSettings};
 
 /// Failures that are shown one by one; `--json` has them all.
@@ -72,6 +73,11 @@ pub(super) fn run(args: &IndexArgs) -> Result<Outcome> {
         progress: &|progress| show.update(progress),
     });
     show.finish();
+    if report.as_ref().is_ok_and(|report| !report.interrupted)
+        && let Err(error) = tokio.block_on(keep_background(&writer, &embedder))
+    {
+        tracing::warn!(%error, "what hits are compared with was not kept; searches make it anew");
+    }
     tokio.block_on(writer.close());
     let report = report?;
     tell_failures(&report, args.json);

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use super::{Outcome, collection, output};
-use crate::search::{Answer, Images, Query, Term, find};
+use crate::search::{Answer, GOOD, Images, Query, Term, find};
 use crate::settings::CollectionSettings;
 
 /// How much the words of `--not` count: enough to steer away, not enough to lead.
@@ -88,8 +88,16 @@ fn show(answer: &Answer) -> Result<()> {
     };
     let rows: Vec<[String; 4]> = answer.hits.iter().map(row).collect();
     if !rows.is_empty() {
-        for line in output::table(["score", "id", "size", "path"], &rows) {
-            output::line(&line)?;
+        let good = answer.hits.iter().take_while(|hit| hit.calibrated.is_none_or(|c| c >= GOOD));
+        // The heading is the first line.
+        let weaker = 1 + good.count();
+        for (at, line) in output::table(["score", "id", "size", "path"], &rows).iter().enumerate() {
+            match at == weaker {
+                true if at == 1 => output::tell("nothing here really matches; these come nearest"),
+                true => output::line("-- weaker matches below --")?,
+                false => {}
+            }
+            output::line(line)?;
         }
     }
     let found = if rows.is_empty() { "nothing".to_owned() } else { rows.len().to_string() };

@@ -117,13 +117,24 @@ impl HnswIndex {
         (self.graph.replace(next.graph), fresh)
     }
 
-    fn row(&self, key: Key) -> Option<&[f32]> {
+    /// `[stride]`: the vector of a key that can be found.
+    pub(super) fn row(&self, key: Key) -> Option<&[f32]> {
         if let Some(at) = self.fresh.row_of(key) {
             return Some(self.fresh.row(at));
         }
         let graph = self.graph.as_ref()?;
         let at = graph.rows.row_of(key)?;
         (!self.dead.contains(&key)).then(|| graph.rows.row(at))
+    }
+
+    /// At most `most` keys of vectors that can be found, taken at even distances.
+    pub(super) fn spread(&self, most: usize) -> Vec<Key> {
+        let graph = self.graph.as_ref().map_or(&[][..], |graph| graph.rows.keys());
+        let stored = self.fresh.keys().len() + graph.len();
+        let step = stored.div_ceil(most.max(1)).max(1);
+        let alive = |key: &&Key| self.dead.is_empty() || self.row(**key).is_some();
+        let keys = self.fresh.keys().iter().chain(graph);
+        keys.step_by(step).filter(alive).copied().collect()
     }
 
     fn touch(&mut self, key: Key) {

@@ -102,6 +102,26 @@ impl LiveIndex {
         self.0.read().search(query, k, allowed)
     }
 
+    /// `[dim]`: the mean of the vectors of `keys`, of those that are there; zeros where none is. It is no
+    /// unit vector: the dot product with it is the mean of the cosines.
+    pub fn mean(&self, keys: &[Key]) -> Vec<f32> {
+        let index = self.0.read();
+        let mut sum = vec![0.0; index.dim()];
+        let mut found = 0u16;
+        for row in keys.iter().filter_map(|key| index.row(*key)) {
+            sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+            found = found.saturating_add(1);
+        }
+        let count = f32::from(found.max(1));
+        sum.iter_mut().for_each(|sum| *sum /= count);
+        sum
+    }
+
+    /// At most `most` keys, taken at even distances: a sample of the collection.
+    pub fn spread(&self, most: usize) -> Vec<Key> {
+        self.0.read().spread(most)
+    }
+
     /// How many vectors can be found.
     pub fn len(&self) -> usize {
         self.0.read().len()
@@ -236,6 +256,22 @@ mod tests {
             }
         });
         assert_eq!(live.len(), 200);
+    }
+
+    #[test]
+    fn means_and_samples_are_of_what_is_there() {
+        let live = LiveIndex::new(vectors(100));
+        live.remove_all([7]);
+        let (third, fourth) = (conformance::vector(DIM, 3), conformance::vector(DIM, 4));
+        let mean = live.mean(&[3, 4, 7, 1000]);
+        for (found, (a, b)) in mean.iter().zip(third.as_slice().iter().zip(fourth.as_slice())) {
+            assert!((found - f32::midpoint(*a, *b)).abs() < 1e-6);
+        }
+        assert_eq!(live.mean(&[7]), [0.0; DIM]);
+        let sample = live.spread(10);
+        assert!(sample.len() == 10 && !sample.contains(&7), "{sample:?}");
+        assert_eq!(live.spread(500).len(), 99);
+        assert!(LiveIndex::new(ExactIndex::new(DIM)).spread(5).is_empty());
     }
 
     fn growth(folder: &tempfile::TempDir) -> Growth {

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use clip::Embedding;
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
+use super::calibrate::{Comparison, background, support};
 use super::{Classifier, SearchError};
-use crate::catalog::{DataFolder, PictureId, Reader};
+use crate::catalog::{Background, DataFolder, PictureId, Reader};
 use crate::embed::Embedder;
-use crate::index::{ExactIndex, Found, Growth, LiveIndex, PathTaken, VectorIndex};
+use crate::index::{ExactIndex, Found, Growth, LiveIndex, PathTaken, VectorIndex, WrongDimension};
 
 /// Searches that may wait for each one that runs; one more is refused.
 const WAITING_PER_RUNNING: usize = 32;
@@ -31,6 +32,7 @@ pub struct Collection {
     /// The model that made the embeddings.
     pub embedder: Embedder,
     pub(super) classifier: Classifier,
+    background: OnceCell<Arc<Background>>,
     scans: Scans,
 }
 
@@ -45,6 +47,8 @@ pub(super) struct Nearest {
     pub(super) pictures: Vec<(PictureId, f32)>,
     pub(super) total: usize,
     pub(super) path_taken: PathTaken,
+    /// For queries that are compared with a background.
+    pub(super) comparison: Option<Comparison>,
 }
 
 impl Collection {
@@ -88,6 +92,7 @@ impl Collection {
             index: Arc::new(index),
             classifier: Classifier::new(embedder.clone()),
             embedder,
+            background: OnceCell::new(),
             scans: Scans {
                 admitted: Semaphore::new(running * WAITING_PER_RUNNING),
                 running: Semaphore::new(running),
@@ -109,20 +114,39 @@ impl Collection {
         }
     }
 
-    /// The `k` nearest pictures, on a thread of its own.
-    pub(super) async fn nearest(&self, query: Embedding, k: usize) -> Result<Nearest, SearchError> {
+    /// What everyday words come to by this model: read, or made, by the first who asks.
+    pub(super) async fn background(&self) -> Result<Arc<Background>, SearchError> {
+        let made = self.background.get_or_try_init(|| async {
+            background(&self.reader, &self.embedder).await.map(Arc::new)
+        });
+        made.await.cloned()
+    }
+
+    /// The `k` nearest pictures and a few more, on a thread of its own; compared with the background
+    /// where it is given.
+    pub(super) async fn nearest(
+        &self,
+        query: Embedding,
+        k: usize,
+        background: Option<Arc<Background>>,
+    ) -> Result<Nearest, SearchError> {
         let _admitted = self.scans.admitted.try_acquire().map_err(|_| SearchError::Overloaded)?;
         let _running = self.scans.running.acquire().await.map_err(|_| SearchError::Broken)?;
         let index = Arc::clone(&self.index);
+        let scale = self.embedder.facts().logit_scale.exp();
         let scan = tokio::task::spawn_blocking(move || {
             let total = index.len();
-            index.search(&query, k, None).map(|found| (found, total))
+            let found = index.search(&query, k.max(support(total)), None)?;
+            let comparison = background
+                .map(|words| Comparison::of(&index, &query, &found.hits, &words.mean, scale));
+            Ok::<_, WrongDimension>((found, total, comparison))
         });
         let found = scan.await.map_err(|_| SearchError::Broken)?;
         // The vector came out of the model that the index was built for.
-        let (Found { hits, path_taken }, total) = found.map_err(|_| SearchError::Broken)?;
+        let (Found { hits, path_taken }, total, comparison) =
+            found.map_err(|_| SearchError::Broken)?;
         let pictures =
             hits.into_iter().map(|hit| (PictureId::from_key(hit.key), hit.score)).collect();
-        Ok(Nearest { pictures, total, path_taken })
+        Ok(Nearest { pictures, total, path_taken, comparison })
     }
 }

@@ -7,6 +7,7 @@ use clip::Embedding;
 use clip::embedding::EmbeddingError;
 use serde::Serialize;
 
+use super::calibrate::Comparison;
 use super::{Collection, Fault, Images, Query, SearchError, What};
 use crate::catalog::PictureId;
 use crate::embed::EmbedError;
@@ -36,6 +37,9 @@ pub struct Hit {
     pub path: String,
     /// Cosine similarity to the query vector.
     pub score: f32,
+    /// Whether the picture shows what was asked for, from 0 to 1: from [`super::GOOD`] on rather than not.
+    /// None for queries that are not of words alone.
+    pub calibrated: Option<f32>,
     /// Upright width in pixels.
     pub width: u32,
     /// Upright height in pixels.
@@ -66,16 +70,27 @@ pub async fn find(
     query.check().map_err(|(pointer, fault)| SearchError::at(pointer, fault))?;
     let Meaning { vector, named, truncated } = meaning(collection, query, images).await?;
     let wanted = query.offset + query.limit + named.len();
-    let nearest = collection.nearest(vector, wanted).await?;
+    let background = match is_of_words(query) {
+        true => Some(collection.background().await?),
+        false => None,
+    };
+    let nearest = collection.nearest(vector, wanted, background).await?;
     let page: Vec<(PictureId, f32)> = (nearest.pictures.into_iter())
         .filter(|(id, score)| !named.contains(id) && query.min_score.is_none_or(|m| *score >= m))
         .skip(query.offset)
         .take(query.limit)
         .collect();
-    let hits = hits(collection, &page).await?;
+    let hits = hits(collection, &page, nearest.comparison).await?;
     let took_ms = (start.elapsed().as_secs_f64() * 1e4).round() / 10.0;
     let (total_indexed, path_taken) = (nearest.total, nearest.path_taken.name());
     Ok(Answer { hits, total_indexed, took_ms, path_taken, truncated })
+}
+
+/// Whether the query is made of words alone, some of which lead to pictures: the background is of words,
+/// and pictures are nearer to each other than to any words.
+fn is_of_words(query: &Query) -> bool {
+    query.terms.iter().all(|term| matches!(term.what, What::Text(_)))
+        && query.terms.iter().any(|term| term.weight > 0.0)
 }
 
 /// The normalized weighted sum of the terms' embeddings.
@@ -140,12 +155,17 @@ fn vector(values: &[f32], expected: usize) -> Result<Embedding, Fault> {
 }
 
 /// The rows of a page; what was deleted meanwhile is left out.
-async fn hits(collection: &Collection, page: &[(PictureId, f32)]) -> Result<Vec<Hit>, SearchError> {
+async fn hits(
+    collection: &Collection,
+    page: &[(PictureId, f32)],
+    comparison: Option<Comparison>,
+) -> Result<Vec<Hit>, SearchError> {
     let ids: Vec<PictureId> = page.iter().map(|(id, _)| *id).collect();
     let summaries = collection.reader.summaries(&ids).await?;
     let score = |id| page.iter().find(|(other, _)| *other == id).map_or(0.0, |(_, score)| *score);
     let hit = |picture: crate::catalog::Summary| Hit {
         score: score(picture.id),
+        calibrated: comparison.map(|all| all.calibrated(score(picture.id))),
         thumbnail: format!("/v1/pictures/{}/thumbnail?size=320", picture.id),
         id: picture.id,
         path: picture.path,
@@ -157,7 +177,17 @@ async fn hits(collection: &Collection, page: &[(PictureId, f32)]) -> Result<Vec<
 
 #[cfg(test)]
 mod tests {
+    use super::super::Term;
     use super::*;
+
+    #[test]
+    fn only_words_have_a_background() {
+        let words = || Term::text("a dog");
+        let against = || words().weighing(-0.5);
+        assert!(is_of_words(&Query::of(vec![words(), against()])));
+        assert!(!is_of_words(&Query::of(vec![against()])));
+        assert!(!is_of_words(&Query::of(vec![words(), Term::image("image")])));
+    }
 
     #[test]
     fn a_vector_is_normalized_and_a_wrong_one_says_why() {

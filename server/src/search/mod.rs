@@ -4,6 +4,7 @@
 //! Invariant: every edge gives the same query the same answer, and a picture that is deleted is in
 //! none that starts afterwards.
 
+mod calibrate;
 mod classify;
 mod collection;
 mod find;
@@ -12,6 +13,7 @@ mod query;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use calibrate::keep_background;
 pub use classify::{
     Classified, Classifier, Classify, Label, MAX_LABELS, MAX_PROMPTS, MAX_TEMPLATES, classify,
 };
@@ -24,6 +26,9 @@ use crate::embed::EmbedError;
 
 /// Pictures that came with a request: their bytes by the name that the request gives them.
 pub type Images = BTreeMap<String, Arc<Vec<u8>>>;
+
+/// From this `calibrated` on, a hit rather shows what was asked for than not.
+pub const GOOD: f32 = 0.5;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]

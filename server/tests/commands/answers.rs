@@ -34,7 +34,8 @@ fn search_shows_a_table_and_with_json_what_the_api_gives() {
     let table = run(temp.path(), &["search", "a", "sunflower", "--limit", "3"]);
     assert_eq!(table.status.code(), Some(0), "{}", error(&table));
     let lines: Vec<String> = text(&table).lines().map(str::to_owned).collect();
-    assert_eq!(lines.len(), 4, "{lines:?}");
+    // A heading, three hits, and the line between the one that matches and the others.
+    assert_eq!(lines.len(), 5, "{lines:?}");
     assert!(lines[0].starts_with("score"), "{lines:?}");
     assert!(lines[1].ends_with("sunflower_image_0036.jpg"), "{lines:?}");
     let json = json(&run(temp.path(), &["search", "a sunflower", "--limit", "3", "--json"]));
@@ -111,10 +112,35 @@ fn model_check_runs_what_the_bundle_holds() {
 }
 
 #[test]
+fn search_tells_where_good_hits_end() {
+    let temp = indexed();
+    let shown = run(temp.path(), &["search", "a", "sunflower"]);
+    let shown = text(&shown);
+    let lines: Vec<&str> = shown.lines().collect();
+    assert!(lines[1].contains("sunflower") && lines[2].contains("weaker matches"), "{lines:?}");
+    let nothing = run(temp.path(), &["search", "a", "windmill"]);
+    assert!(error(&nothing).contains("nothing here really matches"), "{}", error(&nothing));
+    assert!(!text(&nothing).contains("weaker matches"));
+}
+
+#[test]
+fn completions_know_every_command_in_every_shell() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = program().args(["completions", shell]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", error(&output));
+        for word in ["classify", "cors-origin", "min-score"] {
+            assert!(text(&output).contains(word), "{shell} lacks {word}");
+        }
+    }
+    let unknown = program().args(["completions", "sh"]).output().unwrap();
+    assert_eq!(unknown.status.code(), Some(2));
+}
+
+#[test]
 fn help_tells_of_every_command() {
     let output = program().arg("--help").output().unwrap();
     assert_eq!(output.status.code(), Some(0));
-    for command in ["index", "search", "classify", "serve", "status", "model"] {
+    for command in ["index", "search", "classify", "serve", "status", "model", "completions"] {
         assert!(text(&output).contains(command));
         let help = program().args([command, "--help"]).output().unwrap();
         assert_eq!(help.status.code(), Some(0), "{command}");

@@ -39,6 +39,33 @@ async fn an_answer_has_what_was_promised() {
 }
 
 #[tokio::test]
+async fn a_match_stands_above_the_line_and_what_is_not_there_below() {
+    let server = Server::with_pictures();
+    let calibrated = |answer: &Value| {
+        let hits = answer["hits"].as_array().unwrap();
+        hits.iter().map(|hit| hit["calibrated"].as_f64()).collect::<Option<Vec<f64>>>()
+    };
+    for words in ["a sunflower", "a pizza", "an airplane"] {
+        let found = server.search(&json!({"terms": [{"text": words}]})).await;
+        let found = calibrated(&found).unwrap();
+        assert!(found[0] >= 0.5 && found[1] < 0.5, "{words}: {found:?}");
+        assert!(found.is_sorted_by(|a, b| a >= b), "{words}: {found:?}");
+    }
+    for words in ["a windmill", "a saxophone", "an anchor"] {
+        let found = server.search(&json!({"terms": [{"text": words}]})).await;
+        assert!(calibrated(&found).unwrap()[0] < 0.5, "{words}: {found}");
+    }
+    // One hit is judged like many.
+    let page = |limit: usize| json!({"terms": [{"text": "a pizza"}], "limit": limit});
+    let (one, all) = (server.search(&page(1)).await, server.search(&page(100)).await);
+    assert_eq!(one["hits"][0]["calibrated"], all["hits"][0]["calibrated"]);
+    // Pictures are nearer to each other than to any words.
+    let id = server.id_of("pizza_image_0021.jpg").await;
+    let mixed = json!({"terms": [{"text": "food"}, {"picture": id}]});
+    assert_eq!(calibrated(&server.search(&mixed).await), None);
+}
+
+#[tokio::test]
 async fn pages_put_together_are_the_whole_ranking() {
     let server = Server::with_pictures();
     let page =
