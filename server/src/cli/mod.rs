@@ -114,7 +114,8 @@ fn run(cli: Cli) -> Result<Outcome> {
 /// Starts logging to standard error: with times for the server, which runs for days.
 fn log(cli: &Cli) -> Result<()> {
     let serving = matches!(cli.command, Command::Serve(_));
-    let usual = if serving { "warn,clipsight=info" } else { "warn" };
+    // ONNX Runtime warns with every CUDA model that the arithmetic of shapes stays on the CPU.
+    let usual = if serving { "warn,ort=error,clipsight=info" } else { "warn,ort=error" };
     let filter = EnvFilter::try_new(cli.log.as_deref().unwrap_or(usual)).with_context(
         || "--log takes error, warn, info, debug, or a list like warn,clipsight=debug",
     )?;
