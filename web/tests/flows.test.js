@@ -1,7 +1,9 @@
 // What a person does with the page, in a real browser against the real server.
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
@@ -49,6 +51,29 @@ test("words_find_pictures_and_the_address_finds_them_again", async () => {
   assert.match(first[0], /sunflower/);
   await page.goto(page.url());
   assert.deepEqual((await names(page)).slice(0, 5), first.slice(0, 5));
+});
+
+test("a_line_parts_good_hits_from_weaker_ones_and_says_when_nothing_matches", async () => {
+  const line = page.locator("p.line");
+  await page.goto("/?q=a+sunflower");
+  await settled(page);
+  await page.getByText(/^\d+ good match(es)?\./).waitFor();
+  await line.getByText("Weaker matches below").waitFor();
+  const good = Number((await page.getByRole("status").first().textContent()).match(/^\d+/)[0]);
+  const place = await line.boundingBox();
+  const tile = (index) => page.locator(`[data-index="${index}"]`).boundingBox();
+  assert.ok((await tile(good - 1)).y + (await tile(good - 1)).height <= place.y + 1);
+  assert.ok((await tile(good)).y >= place.y + place.height - 1);
+  await ask(page, "a hot-air balloon over a glacier");
+  await line.getByText("These come nearest").waitFor();
+  assert.equal((await page.getByRole("status").first().textContent()).split(".")[0], "Nothing here really matches");
+  // Nobody can tell for pictures, and nothing was asked for at the start.
+  await page.locator("[data-index='0']").focus();
+  await page.keyboard.press("+");
+  await line.waitFor({ state: "detached" });
+  await page.goto("/");
+  await settled(page);
+  assert.equal(await line.count(), 0);
 });
 
 test("the_button_back_leads_to_the_search_before_and_to_its_place", async () => {
@@ -248,6 +273,75 @@ test("a_dropped_folder_is_added_with_what_lies_below_it", async () => {
   const news = page.getByRole("status", { name: "News" });
   await news.getByText("1 picture added, 1 refused").waitFor();
   rmSync(folder, { recursive: true });
+});
+
+test("a_dropped_folder_without_pictures_is_told_file_by_file_and_changes_nothing", async () => {
+  await page.goto("/");
+  await settled(page);
+  const folder = mkdtempSync(join(tmpdir(), "clipsight-drop-"));
+  mkdirSync(join(folder, "deeper"));
+  for (const name of ["notes.txt", "deeper/table.csv", "deeper/page.html"]) writeFileSync(join(folder, name), "no picture");
+  writeFileSync(join(folder, "no-ending"), "no picture");
+  const system = await page.context().newCDPSession(page);
+  for (const type of ["dragEnter", "dragOver", "drop"]) {
+    const data = { items: [], files: [folder], dragOperationsMask: 1 };
+    await system.send("Input.dispatchDragEvent", { type, x: 1000, y: 400, data });
+  }
+  const news = page.getByRole("status", { name: "News" });
+  await news.getByText("0 pictures added, 4 refused").waitFor();
+  await news.getByText("page.html: not a picture, not sent").waitFor();
+  // What has no type is for the server to judge.
+  await news.getByText("no-ending: not a picture in a format").waitFor();
+  assert.equal(await news.getByRole("button", { name: "Undo" }).count(), 0);
+  rmSync(folder, { recursive: true });
+  told.splice(0, told.length, ...told.filter((line) => !line.includes("422")));
+});
+
+test("a_dropped_drawing_is_added_and_nothing_in_it_runs", async () => {
+  await page.goto("/");
+  await settled(page);
+  let reached = 0;
+  const elsewhere = createServer((_, answer) => answer.end(String((reached += 1)))).listen(0, "127.0.0.1");
+  await once(elsewhere, "listening");
+  const evil = `http://127.0.0.1:${elsewhere.address().port}`;
+  const svg = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 2" onload="document.title='ran'">
+    <script>document.title = "ran"; fetch("${evil}/")</script>
+    <style>@import "${evil}/x.css";</style><image href="${evil}/x.png" width="4" height="2"/>
+    <rect width="4" height="2" fill="#b8d8f0"/><circle cx="2" cy="1" r=".8" fill="#d02020"/></svg>`;
+  await drop(page, [{ name: "drawing.svg", type: "image/svg+xml", base64: btoa(svg) }], 0.8);
+  await page.getByRole("status", { name: "News" }).getByText("1 picture added").waitFor();
+  await page.goto("/?q=a+red+circle+on+blue");
+  await settled(page);
+  const hit = page.locator("ul[aria-busy] li a", { hasText: "drawing.svg" });
+  await hit.click();
+  await viewer().getByRole("heading", { name: "drawing.svg" }).waitFor();
+  const shown = viewer().getByRole("img", { name: "drawing.svg" });
+  await page.waitForFunction((image) => image.naturalWidth === 1024, await shown.elementHandle());
+  // The file itself, opened as a page: a browser knows no better way to run it.
+  const file = await page.context().newPage();
+  await file.goto(await viewer().getByRole("link", { name: "Download" }).evaluate((link) => link.href));
+  assert.notEqual(await file.title(), "ran");
+  await file.close();
+  assert.equal(reached, 0, "something outside was asked for");
+  elsewhere.close();
+});
+
+test("ten_thousand_labels_are_refused_in_the_servers_words_and_none_at_all_beforehand", async () => {
+  await page.goto("/?view=classify&q=an+animal");
+  const labels = page.getByLabel("Labels, one in a line");
+  const classify = page.locator("form button[type=submit]").last();
+  await labels.fill(" \n,\n");
+  assert.ok(await classify.isDisabled());
+  // By hand, since the driver types so many lines one by one.
+  const many = Array.from({ length: 10_000 }, (_, at) => `label ${at}`).join("\n");
+  await labels.evaluate((box, many) => {
+    box.value = many;
+    box.dispatchEvent(new Event("input", { bubbles: true }));
+  }, many);
+  await page.getByText("10,000 labels").waitFor();
+  await classify.click();
+  await page.getByRole("alert").getByText("at most 2000 labels are accepted, found 10000").waitFor();
+  told.splice(0, told.length, ...told.filter((line) => !line.includes("422")));
 });
 
 test("a_pasted_picture_is_looked_for", async () => {
