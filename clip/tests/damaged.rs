@@ -39,7 +39,8 @@ impl Random {
 /// Whole pictures of every format that is built in: the fixtures of the pixel tests.
 fn whole() -> Vec<Vec<u8>> {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
-    let folders = ["pixels", "heif", "svg"].map(|folder| fs::read_dir(fixtures.join(folder)).unwrap());
+    let folders =
+        ["pixels", "heif", "svg"].map(|folder| fs::read_dir(fixtures.join(folder)).unwrap());
     let mut paths: Vec<_> = folders.into_iter().flatten().map(|e| e.unwrap().path()).collect();
     paths.sort();
     let mut files: Vec<Vec<u8>> = paths.iter().map(|path| fs::read(path).unwrap()).collect();

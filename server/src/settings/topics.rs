@@ -170,7 +170,7 @@ pub struct ServeSettings {
     /// reach the server by a name that it made point here.
     #[arg(long, value_name = "NAME")]
     pub allow_host: Vec<String>,
-    /// Origin of another page that may ask this server, like https://photos.example; may be repeated
+    /// Origin of another page that may ask this server, like `https://photos.example`; may be repeated
     ///
     /// Browsers keep pages from asking servers of other origins; whoever is named here may do all that
     /// the API can, deleting too.
