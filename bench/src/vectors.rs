@@ -25,7 +25,7 @@ pub(crate) struct Vectors {
 pub(crate) fn of_shards(model: &Path, shards: &[PathBuf], folder: &Path) -> Result<Vectors> {
     let files = ["captions.f32", "pictures.f32"].map(|name| folder.join(name));
     let bundle = ModelBundle::open(model)?;
-    let dim = bundle.config.projection_dim;
+    let dim = bundle.rules.dim.context("the files of this model do not tell its dimension")?;
     if files.iter().all(|file| file.is_file()) {
         let [captions, pictures] = [read(&files[0], dim)?, read(&files[1], dim)?];
         return Ok(Vectors { captions, pictures });

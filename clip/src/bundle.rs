@@ -7,9 +7,15 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::config::{ConfigError, ModelConfig};
+use crate::config::ConfigError;
 use crate::image::{ImageProcessor, ProcessorError};
+use crate::layout::Layout;
+use crate::rules::Rules;
 use crate::tokenize::{TokenizeError, Tokenizer};
+use crate::zero_shot::Logits;
+
+/// What tells a bundle of our own from a public model.
+pub const MANIFEST: &str = "manifest.json";
 
 /// Which model made an embedding: the sha-256 (hex) over f32 weights, config, tokenizer and
 /// processor, written at export. Precision is no part of it.
@@ -28,11 +34,13 @@ impl fmt::Display for ModelId {
 pub struct ModelBundle {
     /// The folder.
     pub dir: PathBuf,
-    /// `config.json`
-    pub config: ModelConfig,
-    /// `tokenizer.json`, cut to the manifest's context length.
+    /// Which of its files are which.
+    pub layout: Layout,
+    /// What its configuration and the files beside it say.
+    pub rules: Rules,
+    /// `tokenizer.json`, cut to the manifest's context length, under the family's rules.
     pub tokenizer: Tokenizer,
-    /// `preprocessor_config.json`
+    /// `preprocessor_config.json` or `open_clip`'s `preprocess_cfg`.
     pub processor: ImageProcessor,
     /// `manifest.json`; absent in a folder that others made, which then cannot be self-checked.
     pub manifest: Option<Manifest>,
@@ -180,21 +188,30 @@ impl ModelBundle {
             return Err(BundleError::Missing { dir: dir.to_owned() });
         }
         let owned = || dir.to_owned();
-        let config = ModelConfig::from_file(&dir.join("config.json"))
+        let layout =
+            Layout::of_folder(dir).map_err(|source| BundleError::Read { path: owned(), source })?;
+        let at = |found: &Option<String>, usual: &str| dir.join(found.as_deref().unwrap_or(usual));
+        let tokenizer = at(&layout.tokenizer, "tokenizer.json");
+        if layout.config.is_some() && !tokenizer.is_file() {
+            // Said first, since the rules of some families are read from it.
+            let source = TokenizeError::Missing { path: tokenizer };
+            return Err(BundleError::Tokenizer { dir: owned(), source });
+        }
+        let mut rules = Rules::read(dir, &layout)
             .map_err(|source| BundleError::Config { dir: owned(), source })?;
-        let manifest = Manifest::read(&dir.join("manifest.json"))?;
-        let longest = config.text_config.max_position_embeddings();
-        let context_length =
-            manifest.as_ref().map_or(longest, |manifest| manifest.context_length.min(longest));
-        let tokenizer = Tokenizer::from_file(
-            &dir.join("tokenizer.json"),
-            context_length,
-            config.text_config.pad_token_id(),
-        )
-        .map_err(|source| BundleError::Tokenizer { dir: owned(), source })?;
-        let processor = ImageProcessor::from_file(&dir.join("preprocessor_config.json"))
+        let manifest = Manifest::read(&dir.join(MANIFEST))?;
+        if let Some(manifest) = &manifest {
+            let text = &mut rules.text;
+            text.context_length = text.context_length.min(manifest.context_length);
+            rules.logits =
+                Some(Logits { logit_scale: manifest.logit_scale, logit_bias: manifest.logit_bias });
+        }
+        let tokenizer = Tokenizer::with_rules(&tokenizer, rules.text.clone())
+            .map_err(|source| BundleError::Tokenizer { dir: owned(), source })?;
+        let path = at(&layout.processor, "preprocessor_config.json");
+        let processor = ImageProcessor::from_file(&path)
             .map_err(|source| BundleError::Processor { dir: owned(), source })?;
-        Ok(Self { dir: owned(), config, tokenizer, processor, manifest })
+        Ok(Self { dir: owned(), layout, rules, tokenizer, processor, manifest })
     }
 
     /// The templates that the model wants classes put into, or the usual one.
@@ -204,13 +221,6 @@ impl ModelBundle {
             Some(manifest) if !manifest.templates.is_empty() => manifest.templates.clone(),
             _ => vec![crate::zero_shot::DEFAULT_TEMPLATE.to_owned()],
         }
-    }
-
-    /// The scale of the logits as a logarithm: learned, or ln 100 (where CLIP's training ends)
-    /// where nobody wrote it down.
-    #[must_use]
-    pub fn logit_scale(&self) -> f32 {
-        self.manifest.as_ref().map_or(crate::config::LOGIT_SCALE_MAX, |m| m.logit_scale)
     }
 }
 

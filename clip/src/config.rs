@@ -250,6 +250,56 @@ pub enum ConfigError {
         /// Where and why.
         source: serde_json::Error,
     },
+    /// A file of a public model that says something else than it should.
+    #[error("cannot understand {}", path.display())]
+    Settings {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// A family whose rules we do not know.
+    #[error(
+        "{} describes {found}, which Clipsight does not serve; it serves {known}, and \
+         configurations of open_clip (text_cfg, vision_cfg)",
+        path.display()
+    )]
+    Family {
+        /// The configuration.
+        path: PathBuf,
+        /// What it says of itself.
+        found: String,
+        /// The families that are served.
+        known: String,
+    },
+    /// Nothing says how long a text may be.
+    #[error(
+        "nothing in {} says how many tokens a text may have (text_config.max_position_embeddings, \
+         text_cfg.context_length, or model_max_length in tokenizer_config.json)",
+        dir.display()
+    )]
+    ContextLength {
+        /// The model's folder.
+        dir: PathBuf,
+    },
+    /// Texts are to be filled up, and nothing says with what.
+    #[error(
+        "nothing in {} names the token that short texts are filled up with (pad_token in \
+         tokenizer_config.json, or pad_id in model_config.json), and this model sees it",
+        dir.display()
+    )]
+    PadToken {
+        /// The model's folder.
+        dir: PathBuf,
+    },
+}
+
+/// Reads a JSON file of a model.
+pub(crate) fn read_json(path: &Path) -> Result<Value, ConfigError> {
+    let text = std::fs::read(path)
+        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    serde_json::from_slice(&text)
+        .map_err(|source| ConfigError::Settings { path: path.to_owned(), source })
 }
 
 impl ModelConfig {

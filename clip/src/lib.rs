@@ -9,11 +9,16 @@ pub mod bundle;
 pub mod config;
 pub mod embedding;
 pub mod image;
+pub mod layout;
+mod learned;
 pub mod metrics;
+pub mod rules;
 pub mod tokenize;
 pub mod zero_shot;
 
 pub use bundle::{Manifest, ModelBundle, ModelId};
 pub use config::ModelConfig;
 pub use embedding::Embedding;
+pub use layout::{GraphFiles, Layout};
+pub use rules::Rules;
 pub use tokenize::{TokenIds, Tokenizer};

@@ -1,5 +1,7 @@
 //! Text to token ids, and texts of several lengths to one batch.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -10,8 +12,111 @@ use tokenizers::{TruncationDirection, TruncationParams, TruncationStrategy};
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
-    context_length: usize,
-    pad_id: i64,
+    rules: TextRules,
+}
+
+/// How texts become the input of one model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextRules {
+    /// The longest text in tokens, special ones included.
+    pub context_length: usize,
+    /// Id that short texts are filled up with.
+    pub pad_id: i64,
+    /// How far they are filled up.
+    pub padding: Padding,
+    /// What is done to the words beforehand.
+    pub cleaning: Cleaning,
+    /// What stands before every text.
+    pub prefix: Option<String>,
+}
+
+/// How far short texts are filled up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Padding {
+    /// To the longest of the batch, on the right.
+    Longest,
+    /// To the context length, for models that were trained so and have no mask.
+    Full(PaddingSide),
+}
+
+/// Where the filling stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PaddingSide {
+    /// Behind the text.
+    Right,
+    /// Before the text.
+    Left,
+}
+
+impl PaddingSide {
+    /// `right` or `left`
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Right => "right",
+            Self::Left => "left",
+        }
+    }
+}
+
+impl fmt::Display for Cleaning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "as they are",
+            Self::Lower => "in lower case",
+            Self::Whitespace => "with single spaces",
+            Self::LowerWhitespace => "in lower case with single spaces",
+            Self::Siglip | Self::OpenClip => "in lower case without punctuation",
+        })
+    }
+}
+
+/// What the reference does to a text before its tokenizer sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cleaning {
+    /// Nothing; what `tokenizer.json` does itself is not meant here.
+    None,
+    /// Lower case.
+    Lower,
+    /// Each run of white space becomes a space, none at the ends (`open_clip`'s `whitespace`; the
+    /// repair of broken encodings and HTML entities that it does as well is left out).
+    Whitespace,
+    /// Both of these.
+    LowerWhitespace,
+    /// Both, without ASCII punctuation (`transformers`, `SiglipTokenizer.canonicalize_text`).
+    Siglip,
+    /// The same, but an underscore becomes a space (`open_clip`'s `canonicalize`).
+    OpenClip,
+}
+
+impl Cleaning {
+    /// The same in lower case.
+    #[must_use]
+    pub fn and_lower(self) -> Self {
+        match self {
+            Self::None => Self::Lower,
+            Self::Whitespace => Self::LowerWhitespace,
+            lower => lower,
+        }
+    }
+
+    fn apply(self, text: &str) -> Cow<'_, str> {
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let spoken = |text: &str| words(&text.to_lowercase().replace(is_punctuation, ""));
+        match self {
+            Self::None => Cow::Borrowed(text),
+            Self::Lower => Cow::Owned(text.to_lowercase()),
+            Self::Whitespace => Cow::Owned(words(text)),
+            Self::LowerWhitespace => Cow::Owned(words(&text.to_lowercase())),
+            Self::Siglip => Cow::Owned(spoken(text)),
+            Self::OpenClip => Cow::Owned(spoken(&text.replace('_', " "))),
+        }
+    }
+}
+
+/// Python's `string.punctuation`.
+fn is_punctuation(c: char) -> bool {
+    c.is_ascii_punctuation()
 }
 
 /// One text as token ids, special tokens included, not padded.
@@ -47,6 +152,16 @@ pub enum TokenizeError {
         /// The library's words (its error is not `Send` by type).
         reason: String,
     },
+    /// The file is not there.
+    #[error(
+        "there is no {}; where the model has other tokenizer files, transformers makes it of them: \
+         AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
+        path.display()
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
     /// The context is too short to hold even the special tokens.
     #[error("a context of {context_length} tokens leaves no room for text")]
     Context {
@@ -63,17 +178,36 @@ pub enum TokenizeError {
 
 impl Tokenizer {
     /// Reads a `tokenizer.json`; texts are cut to `context_length` tokens, the special ones at
-    /// both ends kept.
+    /// both ends kept, and a batch is padded to its longest.
     ///
     /// # Errors
-    /// [`TokenizeError::Load`] and [`TokenizeError::Context`].
+    /// [`TokenizeError::Load`], [`TokenizeError::Missing`] and [`TokenizeError::Context`].
     pub fn from_file(
         path: &Path,
         context_length: usize,
         pad_id: i64,
     ) -> Result<Self, TokenizeError> {
+        let (padding, cleaning) = (Padding::Longest, Cleaning::None);
+        Self::with_rules(
+            path,
+            TextRules { context_length, pad_id, padding, cleaning, prefix: None },
+        )
+    }
+
+    /// As [`from_file`](Self::from_file), for models that want more than that.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_rules(path: &Path, rules: TextRules) -> Result<Self, TokenizeError> {
+        let context_length = rules.context_length;
         let load = |reason: String| TokenizeError::Load { path: path.to_owned(), reason };
-        let bytes = std::fs::read(path).map_err(|error| load(error.to_string()))?;
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(TokenizeError::Missing { path: path.to_owned() });
+            }
+            Err(error) => return Err(load(error.to_string())),
+        };
         let mut inner =
             tokenizers::Tokenizer::from_bytes(bytes).map_err(|error| load(error.to_string()))?;
         inner.with_padding(None);
@@ -89,7 +223,7 @@ impl Tokenizer {
                 stride: 0,
             }))
             .map_err(|error| load(error.to_string()))?;
-        Ok(Self { inner, context_length, pad_id })
+        Ok(Self { inner, rules })
     }
 
     /// The ids of a text.
@@ -97,9 +231,13 @@ impl Tokenizer {
     /// # Errors
     /// [`TokenizeError::Encode`].
     pub fn encode(&self, text: &str) -> Result<TokenIds, TokenizeError> {
+        let mut text = self.rules.cleaning.apply(text);
+        if let Some(prefix) = &self.rules.prefix {
+            text = Cow::Owned(format!("{prefix}{text}"));
+        }
         let encoding = self
             .inner
-            .encode(text, true)
+            .encode(text.as_ref(), true)
             .map_err(|error| TokenizeError::Encode { reason: error.to_string() })?;
         Ok(TokenIds {
             ids: encoding.get_ids().iter().map(|&id| i64::from(id)).collect(),
@@ -116,27 +254,54 @@ impl Tokenizer {
     /// The longest text in tokens, special ones included.
     #[must_use]
     pub fn context_length(&self) -> usize {
-        self.context_length
+        self.rules.context_length
+    }
+
+    /// How texts are prepared.
+    #[must_use]
+    pub fn rules(&self) -> &TextRules {
+        &self.rules
+    }
+
+    /// The same tokenizer with every batch padded to the context length, for a graph that takes no
+    /// other.
+    #[must_use]
+    pub fn padded_in_full(mut self) -> Self {
+        if self.rules.padding == Padding::Longest {
+            self.rules.padding = Padding::Full(PaddingSide::Right);
+        }
+        self
     }
 
     /// Id that fills short texts of a batch.
     #[must_use]
     pub fn pad_id(&self) -> i64 {
-        self.pad_id
+        self.rules.pad_id
     }
 
-    /// Pads texts to the longest of them: `[B, L]`.
+    /// Pads texts to the longest of them, or to the context length where the rules say so:
+    /// `[B, L]`.
     #[must_use]
     pub fn pad_batch(&self, texts: &[&TokenIds]) -> TokenBatch {
-        let length = texts.iter().map(|text| text.ids.len()).max().unwrap_or(0);
+        let longest = texts.iter().map(|text| text.ids.len()).max().unwrap_or(0);
+        let (length, side) = match self.rules.padding {
+            Padding::Longest => (longest, PaddingSide::Right),
+            Padding::Full(side) => (self.rules.context_length.max(longest), side),
+        };
         let mut input_ids = Vec::with_capacity(texts.len() * length);
         let mut attention_mask = Vec::with_capacity(texts.len() * length);
         for text in texts {
             let padding = length - text.ids.len();
-            input_ids.extend(&text.ids);
-            input_ids.extend(std::iter::repeat_n(self.pad_id, padding));
-            attention_mask.extend(std::iter::repeat_n(1, text.ids.len()));
-            attention_mask.extend(std::iter::repeat_n(0, padding));
+            let (before, behind) = match side {
+                PaddingSide::Left => (padding, 0),
+                PaddingSide::Right => (0, padding),
+            };
+            for (padding, ids) in [(before, text.ids.as_slice()), (behind, &[])] {
+                input_ids.extend(std::iter::repeat_n(self.rules.pad_id, padding));
+                attention_mask.extend(std::iter::repeat_n(0, padding));
+                input_ids.extend(ids);
+                attention_mask.extend(std::iter::repeat_n(1, ids.len()));
+            }
         }
         TokenBatch { input_ids, attention_mask, batch: texts.len(), length }
     }
@@ -203,6 +368,38 @@ mod tests {
         assert_eq!((batch.batch, batch.length), (2, 4));
         assert_eq!(batch.input_ids, [2, 4, 5, 3, 2, 3, 0, 0]);
         assert_eq!(batch.attention_mask, [1, 1, 1, 1, 1, 1, 0, 0]);
+    }
+
+    #[test]
+    fn a_model_without_a_mask_has_every_text_filled_up() {
+        let full = tiny(6).unwrap().padded_in_full();
+        let (long, short) = (full.encode("dogs").unwrap(), full.encode("").unwrap());
+        let batch = full.pad_batch(&[&long, &short]);
+        assert_eq!((batch.batch, batch.length), (2, 6));
+        assert_eq!(batch.input_ids, [2, 4, 5, 3, 0, 0, 2, 3, 0, 0, 0, 0]);
+        let mut left = full;
+        left.rules.padding = Padding::Full(PaddingSide::Left);
+        let batch = left.pad_batch(&[&short]);
+        assert_eq!(batch.input_ids, [0, 0, 0, 0, 2, 3]);
+        assert_eq!(batch.attention_mask, [0, 0, 0, 0, 1, 1]);
+    }
+
+    #[test]
+    fn texts_are_cleaned_as_the_reference_does() {
+        let text = " Two  DOGS, snake_case;\tÉtÉ!";
+        for (cleaning, expected) in [
+            (Cleaning::None, text),
+            (Cleaning::Lower, " two  dogs, snake_case;\tété!"),
+            (Cleaning::Whitespace, "Two DOGS, snake_case; ÉtÉ!"),
+            (Cleaning::LowerWhitespace, "two dogs, snake_case; été!"),
+            (Cleaning::Siglip, "two dogs snakecase été"),
+            (Cleaning::OpenClip, "two dogs snake case été"),
+        ] {
+            assert_eq!(cleaning.apply(text), expected, "{cleaning:?}");
+        }
+        let mut prefixed = tiny(8).unwrap();
+        prefixed.rules.prefix = Some("run ".to_owned());
+        assert_eq!(prefixed.encode("dog").unwrap().ids, [2, 6, 4, 3]);
     }
 
     #[test]

@@ -42,6 +42,16 @@ pub enum RuntimeError {
         /// What is there.
         available: String,
     },
+    /// The folder holds no graphs that we could tell apart.
+    #[error("the model in {} has no graphs that can be run; it holds: {found}; {way_out}", dir.display())]
+    NoGraphs {
+        /// The folder.
+        dir: PathBuf,
+        /// Some of its files.
+        found: String,
+        /// What the reader can do.
+        way_out: &'static str,
+    },
     /// A graph does not load.
     #[error("cannot load the graph {}: {reason}", path.display())]
     Graph {

@@ -8,6 +8,7 @@ use ort::session::{Session, SessionInputValue, SessionOutputs};
 use ort::value::{Tensor, TensorElementType, TensorRef, ValueType};
 
 use crate::profile::{Placement, Recording};
+use crate::signature::Port;
 use crate::{RuntimeError, library};
 
 /// A loaded graph.
@@ -97,9 +98,14 @@ impl Graph {
         placement
     }
 
-    /// Whether an output of that name exists, and its shape; a dimension that may vary is -1.
-    pub(crate) fn output(&self, name: &str) -> Option<Vec<i64>> {
-        self.outputs().find(|(found, _)| *found == name).map(|(_, shape)| shape)
+    /// The inputs as the graph declares them.
+    pub(crate) fn input_ports(&self) -> Vec<Port> {
+        self.session.inputs().iter().map(Port::of).collect()
+    }
+
+    /// The outputs as the graph declares them.
+    pub(crate) fn output_ports(&self) -> Vec<Port> {
+        self.session.outputs().iter().map(Port::of).collect()
     }
 
     /// The graph's file.
@@ -128,16 +134,17 @@ impl Graph {
             .map_err(|reason| RuntimeError::Run { path: self.path.clone(), reason })
     }
 
-    /// Runs the graph for one of its outputs; the others may be anything.
-    pub(crate) fn run_for(
+    /// Runs the graph for some of its outputs, in that order; the others may be anything.
+    pub(crate) fn run_for<const N: usize>(
         &mut self,
-        output: &str,
+        outputs: [&str; N],
         inputs: &[(&str, Input<'_>)],
-    ) -> Result<Output, RuntimeError> {
+    ) -> Result<[Output; N], RuntimeError> {
         let failed = |reason| RuntimeError::Run { path: self.path.clone(), reason };
-        let found = run(&mut self.session, inputs, Some(output)).map_err(failed)?;
-        let missing = || failed(format!("it gave no output {output}"));
-        found.into_iter().next().ok_or_else(missing)
+        let mut found = run(&mut self.session, inputs, Some(&outputs)).map_err(failed)?;
+        found.sort_by_key(|output| outputs.iter().position(|name| *name == output.name));
+        let missing = |_| failed(format!("it did not give {}", outputs.join(", ")));
+        found.try_into().map_err(missing)
     }
 }
 
@@ -178,7 +185,7 @@ fn build(
 fn run(
     session: &mut Session,
     inputs: &[(&str, Input<'_>)],
-    wanted: Option<&str>,
+    wanted: Option<&[&str]>,
 ) -> Result<Vec<Output>, String> {
     let mut values: Vec<(&str, SessionInputValue<'_>)> = Vec::with_capacity(inputs.len());
     for (name, input) in inputs {
@@ -210,10 +217,10 @@ fn value<'a>(
     })
 }
 
-fn collect(outputs: &SessionOutputs<'_>, wanted: Option<&str>) -> Result<Vec<Output>, String> {
+fn collect(outputs: &SessionOutputs<'_>, wanted: Option<&[&str]>) -> Result<Vec<Output>, String> {
     outputs
         .iter()
-        .filter(|(name, _)| wanted.is_none_or(|wanted| wanted == *name))
+        .filter(|(name, _)| wanted.is_none_or(|wanted| wanted.contains(name)))
         .map(|(name, value)| {
             let (shape, data) = if value.dtype().tensor_type() == Some(TensorElementType::Float16) {
                 let half = value.try_extract_tensor::<f16>().map_err(|error| error.to_string())?;

@@ -1,66 +1,26 @@
-//! Which graphs a folder holds, and in which precision: by its manifest, or by the names that
-//! public folders on Hugging Face use.
+//! In which precisions a bundle can be run, and which of them is best for this machine.
 
 use std::collections::BTreeMap;
 
-use clip::ModelBundle;
+use clip::{GraphFiles, ModelBundle};
 
+use crate::Provider;
 use crate::library::has_cuda;
-use crate::{Provider, RuntimeError};
 
-/// The two graphs of one precision, relative to the folder of the bundle.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GraphFiles {
-    /// The image tower.
-    pub vision: String,
-    /// The text tower.
-    pub text: String,
-}
-
-/// Where public folders keep their graphs.
-const FOLDER: &str = "onnx";
-
-/// The precisions of a bundle by name.
-///
-/// Without a manifest they are found by the names of the files: `onnx/vision_model_NAME.onnx` with
-/// `onnx/text_model_NAME.onnx` is the precision NAME, and no suffix is `fp32`. A suffix that only
-/// one of the two has is passed over.
-///
-/// # Errors
-/// [`RuntimeError::Graph`] for a folder that cannot be read.
-pub fn precisions(bundle: &ModelBundle) -> Result<BTreeMap<String, GraphFiles>, RuntimeError> {
-    if let Some(manifest) = &bundle.manifest {
-        let files = manifest.precisions.iter().map(|(name, files)| {
-            (name.clone(), GraphFiles { vision: files.vision.clone(), text: files.text.clone() })
-        });
-        return Ok(files.collect());
-    }
-    let folder = bundle.dir.join(FOLDER);
-    let failed = |error: std::io::Error| RuntimeError::Graph {
-        path: folder.clone(),
-        reason: error.to_string(),
-    };
-    let mut found = BTreeMap::new();
-    for entry in std::fs::read_dir(&folder).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name();
-        let Some(suffix) = name.to_str().and_then(suffix_of) else { continue };
-        let text = format!("text_model{suffix}.onnx");
-        if folder.join(&text).is_file() {
-            let precision = match suffix.strip_prefix('_') {
-                Some(precision) => precision.to_owned(),
-                None => "fp32".to_owned(),
-            };
-            let vision = format!("{FOLDER}/vision_model{suffix}.onnx");
-            found.insert(precision, GraphFiles { vision, text: format!("{FOLDER}/{text}") });
-        }
-    }
-    Ok(found)
-}
-
-/// `_int8` of `vision_model_int8.onnx`.
-fn suffix_of(name: &str) -> Option<&str> {
-    let suffix = name.strip_prefix("vision_model")?.strip_suffix(".onnx")?;
-    (suffix.is_empty() || suffix.starts_with('_')).then_some(suffix)
+/// The precisions of a bundle by name: those that its manifest lists, or that the names of its files
+/// tell. A bundle may have been fetched in one of its precisions alone, so those without files are
+/// left out, unless nothing is there.
+#[must_use]
+pub fn precisions(bundle: &ModelBundle) -> BTreeMap<String, GraphFiles> {
+    let Some(manifest) = &bundle.manifest else { return bundle.layout.graphs.clone() };
+    let files = manifest.precisions.iter().map(|(name, files)| {
+        (name.clone(), GraphFiles { vision: files.vision.clone(), text: files.text.clone() })
+    });
+    let listed: BTreeMap<String, GraphFiles> = files.collect();
+    let there = |graph: &str| bundle.dir.join(graph).is_file();
+    let mut found = listed.clone();
+    found.retain(|_, files| there(&files.vision) && there(&files.text));
+    if found.is_empty() { listed } else { found }
 }
 
 /// The names of precisions by how well this machine runs them, best first. ONNX Runtime must be
@@ -103,15 +63,6 @@ pub(crate) fn fast_int8() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_suffix_names_the_precision() {
-        assert_eq!(suffix_of("vision_model.onnx"), Some(""));
-        assert_eq!(suffix_of("vision_model_q4f16.onnx"), Some("_q4f16"));
-        assert_eq!(suffix_of("vision_models.onnx"), None);
-        assert_eq!(suffix_of("vision_model.onnx_data"), None);
-        assert_eq!(suffix_of("text_model.onnx"), None);
-    }
 
     #[test]
     fn bytes_are_preferred_where_they_are_fast() {

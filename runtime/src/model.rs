@@ -1,11 +1,13 @@
 //! Both towers of a bundle, in one precision, on one device.
 
-use clip::ModelBundle;
+use clip::zero_shot::Logits;
+use clip::{GraphFiles, ModelBundle};
 
-use crate::graph::Running;
-use crate::layout::{GraphFiles, fast_int8, precisions, preference};
+use crate::graph::{Graph, Running};
+use crate::layout::{fast_int8, precisions, preference};
 use crate::profile::Placement;
-use crate::{ImageTower, RuntimeError, TextTower, library};
+use crate::side::{locked, shared};
+use crate::{ImageTower, RuntimeError, TextTower, library, measured};
 
 /// How a model is run.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +48,10 @@ pub struct Model {
     pub not_cuda: Option<String>,
     /// Dimension of the embeddings.
     pub dim: usize,
+    /// Scale and bias of its scores, by its files or by its joint graph; `None` where neither tells.
+    pub logits: Option<Logits>,
+    /// The graphs that run, relative to the bundle's folder.
+    pub files: GraphFiles,
 }
 
 impl Model {
@@ -99,10 +105,27 @@ fn attempt(
     cuda: bool,
 ) -> Result<Model, RuntimeError> {
     let (precision, files) = choose(bundle, options.precision.as_deref(), cuda)?;
-    let half = precision.contains("16");
+    // Of a graph that others made we do not know before it is open whether it computes in 16 bits.
+    let half = precision.contains("16") || bundle.manifest.is_none();
     let running = Running { threads: options.threads, cuda, half };
-    let (image, seen) = ImageTower::open(&bundle.dir.join(files.vision), bundle, running)?;
-    let (text, read) = TextTower::open(&bundle.dir.join(files.text), bundle, running)?;
+    let open = |file: &str| Graph::open_recording(&bundle.dir.join(file), running).map(shared);
+    let vision = open(&files.vision)?;
+    let text = if files.joint() { vision.clone() } else { open(&files.text)? };
+    let image = ImageTower::open(vision.clone(), bundle)?;
+    let text = TextTower::open(text, bundle)?;
+    if image.half().dim() != text.half().dim() {
+        return Err(RuntimeError::Signature {
+            path: text.half().path(),
+            reason: format!(
+                "its embeddings have {} dimensions, those of {} have {}",
+                text.half().dim(),
+                files.vision,
+                image.half().dim()
+            ),
+        });
+    }
+    let seen = locked(&vision).placement()?;
+    let read = if files.joint() { seen.clone() } else { locked(&text.half().graph).placement()? };
     // We ask for no other.
     let provider = match seen.provider() {
         Some("CUDA") => "CUDA",
@@ -110,13 +133,15 @@ fn attempt(
         _ => "unknown",
     };
     Ok(Model {
-        image,
-        text,
         precision,
         provider,
         arithmetic: both(&seen, &read),
         not_cuda: None,
-        dim: bundle.config.projection_dim,
+        dim: image.half().dim(),
+        logits: bundle.rules.logits.or_else(|| measured::logits(&image, &text, bundle)),
+        files,
+        image,
+        text,
     })
 }
 
@@ -134,7 +159,7 @@ fn choose(
     asked: Option<&str>,
     cuda: bool,
 ) -> Result<(String, GraphFiles), RuntimeError> {
-    let mut there = precisions(bundle)?;
+    let mut there = precisions(bundle);
     let preferred = || {
         let known = preference(cuda, fast_int8()).iter().copied();
         known.into_iter().find(|name| there.contains_key(*name)).map(str::to_owned)
@@ -146,15 +171,50 @@ fn choose(
     };
     match there.remove(&name) {
         Some(files) => Ok((name, files)),
+        None if there.is_empty() => Err(RuntimeError::NoGraphs {
+            dir: bundle.dir.clone(),
+            found: found_instead(&bundle.dir),
+            way_out: match &bundle.layout.weights {
+                Some(_) => WEIGHTS_ONLY,
+                None => KNOWN_LAYOUTS,
+            },
+        }),
         None => Err(RuntimeError::Precision {
             dir: bundle.dir.clone(),
             precision: name,
-            available: match there.into_keys().collect::<Vec<_>>().join(", ") {
-                none if none.is_empty() => {
-                    "no onnx/vision_model*.onnx with its onnx/text_model*.onnx".to_owned()
-                }
-                some => some,
-            },
+            available: there.into_keys().collect::<Vec<_>>().join(", "),
         }),
     }
+}
+
+/// What to do with weights that have no graphs.
+const WEIGHTS_ONLY: &str = "make graphs of its weights: clipsight-trainer train RECIPE.toml --init \
+    FOLDER, and clipsight-trainer export RUN --out BUNDLE";
+
+/// The arrangements that load.
+const KNOWN_LAYOUTS: &str = "it wants onnx/vision_model*.onnx with onnx/text_model*.onnx, \
+    visual/model.onnx with textual/model.onnx, visual.onnx with text.onnx or textual.onnx, or one \
+    onnx/model*.onnx for both";
+
+/// How many files an error names.
+const SHOWN: usize = 8;
+
+/// Some of the files in a folder and right below it.
+fn found_instead(dir: &std::path::Path) -> String {
+    let names = |dir: &std::path::Path| {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        let mut paths: Vec<_> = entries.map(|entry| entry.path()).collect();
+        paths.sort();
+        paths
+    };
+    let all = names(dir).into_iter();
+    let all = all.flat_map(|path| if path.is_dir() { names(&path) } else { vec![path] });
+    let mut all: Vec<String> = all
+        .map(|path| path.strip_prefix(dir).unwrap_or(&path).display().to_string())
+        .take(SHOWN + 1)
+        .collect();
+    if all.len() > SHOWN {
+        all[SHOWN] = "…".to_owned();
+    }
+    all.join(", ")
 }

@@ -3,6 +3,8 @@
 //! The folder, the pictures and the answers are made by `fixtures/make_hf_clip.py`.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod layouts;
+
 use std::path::{Path, PathBuf};
 
 use clip::image::{DecodeLimits, decode};
@@ -102,7 +104,7 @@ fn the_precision_is_chosen_among_those_that_both_towers_have() {
     std::fs::remove_dir_all(onnx).unwrap();
     std::fs::create_dir(folder.path().join("onnx")).unwrap();
     let error = refusal(open(folder.path(), None, Provider::Cpu));
-    assert!(error.contains("onnx/vision_model*.onnx"), "{error}");
+    assert!(error.contains("onnx/vision_model*.onnx") && error.contains("wide.png"), "{error}");
 }
 
 #[test]

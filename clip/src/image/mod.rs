@@ -11,6 +11,7 @@ mod format;
 mod heif;
 mod jpeg;
 mod processor;
+mod settings;
 mod svg;
 mod view;
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::View;
+use super::settings::{Corner, understand};
 
 /// What a `preprocessor_config.json` says, in Hugging Face's keys; unknown keys are passed over.
 ///
@@ -126,6 +127,14 @@ pub enum ProcessorError {
         /// Where and why.
         source: serde_json::Error,
     },
+    /// The file says what we cannot do.
+    #[error("pictures cannot be prepared as {} says: {reason}", path.display())]
+    Settings {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        reason: String,
+    },
     /// The numbers make no tensor.
     #[error("an image processor cannot work with {what}")]
     Unusable {
@@ -149,6 +158,7 @@ pub struct PixelValues {
 #[derive(Debug, Clone)]
 pub struct ImageProcessor {
     config: ImageProcessorConfig,
+    corner: Corner,
     height: u32,
     width: u32,
 }
@@ -177,19 +187,22 @@ impl ImageProcessor {
         if config.image_std.iter().any(|std| !std.is_normal()) {
             return unusable(format!("image_std {:?}", config.image_std));
         }
-        Ok(Self { config, height, width })
+        Ok(Self { config, corner: Corner::Floored, height, width })
     }
 
-    /// Reads a `preprocessor_config.json`.
+    /// Reads a `preprocessor_config.json` of Hugging Face, or `open_clip`'s `preprocess_cfg` in a file
+    /// of its own or within `open_clip_config.json`.
     ///
     /// # Errors
     /// [`ProcessorError`], naming the file or the numbers.
     pub fn from_file(path: &Path) -> Result<Self, ProcessorError> {
         let text = std::fs::read(path)
             .map_err(|source| ProcessorError::Read { path: path.to_owned(), source })?;
-        let config = serde_json::from_slice(&text)
+        let file = serde_json::from_slice(&text)
             .map_err(|source| ProcessorError::Parse { path: path.to_owned(), source })?;
-        Self::new(config)
+        let (config, corner) = understand(file)
+            .map_err(|reason| ProcessorError::Settings { path: path.to_owned(), reason })?;
+        Ok(Self { corner, ..Self::new(config)? })
     }
 
     /// What it was made from.
@@ -228,8 +241,8 @@ impl ImageProcessor {
             None => self.resize(picture),
             Some(cut) => resize(&cut.of(picture), self.width, self.height, self.config.resample),
         };
-        let top = (resized.height() - self.height) / 2;
-        let left = (resized.width() - self.width) / 2;
+        let top = self.corner.before(resized.height() - self.height);
+        let left = self.corner.before(resized.width() - self.width);
         let mut values = self.normalize(&resized, top, left);
         if view.mirrored {
             values.data.chunks_exact_mut(values.width).for_each(<[f32]>::reverse);

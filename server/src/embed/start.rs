@@ -61,6 +61,9 @@ pub struct ModelFacts {
     pub templates: Vec<String>,
     /// Scale from cosine to logit, as a logarithm.
     pub logit_scale: f32,
+    /// Bias of a model whose labels stand for themselves; none where they compete.
+    #[serde(skip)]
+    pub logit_bias: Option<f32>,
     /// Whether the bundle had reference answers and reproduced them; one without is served
     /// unchecked.
     pub self_checked: bool,
@@ -117,6 +120,13 @@ fn open(options: &EmbedOptions) -> Result<(ModelBundle, Model), EmbedError> {
             "the model has no manifest.json: it is served without a self-check"
         ),
     }
+    if bundle.rules.sigmoid && model.logits.is_none() {
+        tracing::warn!(
+            model = %options.model.display(),
+            "nothing tells the model's learned scale and bias, so labels compete by a softmax; \
+             model_config.json beside it can say logit_scale, logit_bias and activation_function"
+        );
+    }
     Ok((bundle, model))
 }
 
@@ -125,6 +135,7 @@ fn facts_of(bundle: &ModelBundle, model: &Model) -> Result<ModelFacts, EmbedErro
         Some(manifest) => manifest.id.clone(),
         None => content_id(bundle)?,
     };
+    let logits = model.logits.unwrap_or_default();
     let name = std::path::absolute(&bundle.dir).ok();
     let name = name.as_deref().and_then(Path::file_name).unwrap_or_default();
     Ok(ModelFacts {
@@ -137,7 +148,8 @@ fn facts_of(bundle: &ModelBundle, model: &Model) -> Result<ModelFacts, EmbedErro
         context_length: bundle.tokenizer.context_length(),
         image_size: [bundle.processor.width(), bundle.processor.height()],
         templates: bundle.templates(),
-        logit_scale: bundle.logit_scale(),
+        logit_scale: logits.logit_scale,
+        logit_bias: logits.logit_bias,
         self_checked: bundle.manifest.is_some(),
     })
 }
@@ -163,17 +175,26 @@ fn text_runner(
 /// its widest precision, so that vectors made in one precision can be compared with those of
 /// another.
 fn content_id(bundle: &ModelBundle) -> Result<ModelId, EmbedError> {
-    let there = runtime::precisions(bundle).map_err(|source| EmbedError::Run(Box::new(source)))?;
+    let there = runtime::precisions(bundle);
     let widest = ["fp32", "fp16"].into_iter().find_map(|name| there.get(name));
-    let mut names = vec!["config.json", "tokenizer.json", "preprocessor_config.json"];
+    let layout = &bundle.layout;
+    let mut names: Vec<&str> = [&layout.config, &layout.tokenizer, &layout.processor]
+        .into_iter()
+        .filter_map(Option::as_deref)
+        .collect();
     if let Some(graphs) = widest.or_else(|| there.values().next()) {
-        names.extend([graphs.vision.as_str(), graphs.text.as_str()]);
+        names.push(&graphs.vision);
+        if !graphs.joint() {
+            names.push(&graphs.text);
+        }
     }
     let mut hash = Sha256::new();
     for name in names {
         // Large graphs keep their weights in a file beside them.
-        let (path, weights) = (bundle.dir.join(name), bundle.dir.join(format!("{name}_data")));
-        for path in std::iter::once(path).chain(weights.is_file().then_some(weights)) {
+        let path = bundle.dir.join(name);
+        let weights = ["_data", ".data"].map(|end| bundle.dir.join(format!("{name}{end}")));
+        let weights = weights.into_iter().filter(|path| path.is_file());
+        for path in std::iter::once(path).chain(weights) {
             let copied = std::fs::File::open(&path)
                 .and_then(|mut file| std::io::copy(&mut file, &mut HashWriter(&mut hash)));
             copied.map_err(|source| EmbedError::Read { path, source })?;

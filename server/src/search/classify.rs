@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clip::Embedding;
-use clip::zero_shot::{class_embedding, fill_template, probabilities};
+use clip::zero_shot::{Logits, class_embedding, fill_template};
 use lru::LruCache;
 use serde::{Deserialize, Serialize};
 
@@ -49,7 +49,8 @@ pub struct Classified {
 pub struct Label {
     /// As it was given.
     pub label: String,
-    /// Among the labels given; those of all of them sum to one.
+    /// Among the labels given, where those of all of them sum to one; of a model that was trained
+    /// with a sigmoid (SigLIP), of each label for itself.
     pub probability: f32,
     /// Cosine similarity of picture and label.
     pub score: f32,
@@ -115,7 +116,9 @@ impl Classifier {
     ) -> Result<Classified, SearchError> {
         let classes = self.classes(&request.labels, self.templates(request)).await?;
         let scores: Vec<f32> = classes.iter().map(|class| class.cosine(picture)).collect();
-        let shares = probabilities(&scores, self.embedder.facts().logit_scale);
+        let facts = self.embedder.facts();
+        let logits = Logits { logit_scale: facts.logit_scale, logit_bias: facts.logit_bias };
+        let shares = logits.probabilities(&scores);
         let mut labels: Vec<Label> = (request.labels.iter().zip(scores).zip(shares))
             .map(|((label, score), probability)| Label { label: label.clone(), probability, score })
             .collect();
