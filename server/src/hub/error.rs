@@ -113,8 +113,9 @@ pub enum HubError {
     },
     /// Nothing that we could serve.
     #[error(
-        "{name} holds no pair of graphs onnx/vision_model*.onnx and onnx/text_model*.onnx; it holds: \
-         {found}"
+        "{name} holds no graphs in an arrangement that we know (onnx/vision_model*.onnx with \
+         onnx/text_model*.onnx, visual/model.onnx with textual/model.onnx, visual.onnx with text.onnx \
+         or textual.onnx, or one onnx/model*.onnx for both); it holds: {found}"
     )]
     NoGraphs {
         /// The repository.
@@ -128,7 +129,7 @@ pub enum HubError {
         /// The repository.
         name: String,
         /// What is missing.
-        file: &'static str,
+        file: String,
     },
     /// The precision that was asked for is not there.
     #[error("{name} has no precision {wanted}; it has: {there}")]

@@ -151,6 +151,15 @@ impl Hub {
         Ok(())
     }
 
+    /// Brings one file of a listing into `folder`, if it is there.
+    ///
+    /// # Errors
+    /// As [`Hub::fetch`].
+    pub fn fetch_file(&self, listing: &Listing, path: &str, folder: &Path) -> Result<(), HubError> {
+        let files = listing.file(path).into_iter().cloned().collect();
+        self.fetch(listing, &Plan { precision: String::new(), files }, folder, &mut |_| {})
+    }
+
     fn repository(&self, listing: &Listing) -> Result<ApiRepo, HubError> {
         // It only makes addresses for us, so it needs no place for files.
         let api = ApiBuilder::from_cache(Cache::new(PathBuf::new()))

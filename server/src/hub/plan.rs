@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use clip::bundle::MANIFEST;
+use clip::layout::belongs_to;
+use clip::{GraphFiles, Layout, Manifest};
+
 use super::{HubError, Listing, RemoteFile};
 
 /// What is to be fetched.
@@ -21,83 +25,107 @@ impl Plan {
     }
 }
 
-/// What a folder needs beside its graphs.
-const NEEDED: [&str; 3] = ["tokenizer.json", "preprocessor_config.json", "config.json"];
 /// What is taken along where it is there: the card, for its terms.
 const WELCOME: &str = "README.md";
-/// Weights that a trainer reads.
-const WEIGHTS: [&str; 3] =
-    ["model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin"];
 /// How many files an error names.
 const SHOWN: usize = 8;
 
 /// Chooses the files: the graphs of `wanted`, else of the precision that is best here by
-/// `preference` (names, best first), and what they need.
+/// `preference` (names, best first), and what they need. Which files are which is told by the
+/// `manifest` of a bundle of our own, else by their names, as for a folder.
 ///
 /// # Errors
 /// [`HubError::WeightsOnly`], [`HubError::NoGraphs`], [`HubError::Incomplete`] and
 /// [`HubError::Precision`] say what was found instead.
 pub fn plan(
     listing: &Listing,
+    manifest: Option<&Manifest>,
     wanted: Option<&str>,
     preference: &[&str],
 ) -> Result<Plan, HubError> {
-    let name = listing.name.as_str().to_owned();
-    let suffixes = pairs(listing);
-    if suffixes.is_empty() {
-        return Err(nothing_to_serve(name, listing));
-    }
-    let precision = match wanted {
-        Some(wanted) if suffixes.contains_key(wanted) => wanted.to_owned(),
-        Some(wanted) => {
-            let there = suffixes.into_keys().collect::<Vec<_>>().join(", ");
-            return Err(HubError::Precision { name, wanted: wanted.to_owned(), there });
-        }
-        None => preference
-            .iter()
-            .find(|precision| suffixes.contains_key(**precision))
-            .map(|precision| (*precision).to_owned())
-            .or_else(|| suffixes.keys().next().cloned())
-            .unwrap_or_default(),
+    let layout = Layout::of(listing.files.iter().map(|file| file.path.as_str()));
+    let graphs = match manifest {
+        Some(manifest) => graphs_of(manifest),
+        None => layout.graphs.clone(),
     };
-    let suffix = &suffixes[&precision];
-    let graphs = ["vision_model", "text_model"].map(|tower| format!("onnx/{tower}{suffix}.onnx"));
-    // Large graphs keep their weights in files beside them: model.onnx_data, model.onnx_data_1 …
-    let of_graphs = |file: &&RemoteFile| graphs.iter().any(|g| belongs_to(&file.path, g));
-    let mut files: Vec<RemoteFile> = listing.files.iter().filter(of_graphs).cloned().collect();
-    files.extend(listing.file(WELCOME).cloned());
-    for file in NEEDED {
-        let Some(found) = listing.file(file) else {
-            return Err(HubError::Incomplete { name, file });
-        };
-        files.push(found.clone());
+    if graphs.is_empty() {
+        return Err(nothing_to_serve(listing, &layout));
     }
+    let (precision, graphs) = choose(listing, graphs, wanted, preference)?;
+    let mut files = of_graphs(listing, &graphs)?;
+    files.extend(listing.file(WELCOME).cloned());
+    if let Some(manifest) = manifest {
+        let beside = manifest.reference.pictures.iter().map(String::as_str).chain([MANIFEST]);
+        let beside: Result<Vec<_>, _> = beside.map(|path| needed(listing, path)).collect();
+        files.extend(beside?.into_iter().cloned());
+    }
+    let known = [
+        (layout.tokenizer.is_some(), "tokenizer.json"),
+        (layout.processor.is_some(), "preprocessor_config.json"),
+        (layout.config.is_some() || layout.assumed.is_some(), "config.json"),
+    ];
+    if let Some((_, missing)) = known.iter().find(|(there, _)| !there) {
+        return Err(incomplete(listing, missing));
+    }
+    // The configuration comes last.
+    files.extend(layout.settings().filter_map(|path| listing.file(path).cloned()));
     Ok(Plan { precision, files })
 }
 
-/// Whether a file is this graph or holds weights of it.
-fn belongs_to(path: &str, graph: &str) -> bool {
-    path.strip_prefix(graph).is_some_and(|rest| rest.is_empty() || rest.starts_with("_data"))
+/// The graphs that a bundle says it has.
+fn graphs_of(manifest: &Manifest) -> BTreeMap<String, GraphFiles> {
+    let graphs = manifest.precisions.iter().map(|(name, files)| {
+        (name.clone(), GraphFiles { vision: files.vision.clone(), text: files.text.clone() })
+    });
+    graphs.collect()
 }
 
-/// The suffix of each precision of which both towers are there.
-fn pairs(listing: &Listing) -> BTreeMap<String, String> {
-    let suffix_of = |file: &RemoteFile| {
-        let suffix = file.path.strip_prefix("onnx/vision_model")?.strip_suffix(".onnx")?;
-        let both = listing.file(&format!("onnx/text_model{suffix}.onnx")).is_some();
-        both.then(|| suffix.to_owned())
-    };
-    let named = |suffix: String| match suffix.strip_prefix('_') {
-        Some(precision) => Some((precision.to_owned(), suffix)),
-        None => suffix.is_empty().then(|| ("fp32".to_owned(), suffix)),
-    };
-    listing.files.iter().filter_map(suffix_of).filter_map(named).collect()
+/// The precision that was asked for, else the best that is there.
+fn choose(
+    listing: &Listing,
+    mut graphs: BTreeMap<String, GraphFiles>,
+    wanted: Option<&str>,
+    preference: &[&str],
+) -> Result<(String, GraphFiles), HubError> {
+    let best = || preference.iter().find(|name| graphs.contains_key(**name)).copied();
+    let first = || graphs.keys().next().map(String::as_str).unwrap_or_default();
+    let precision = wanted.or_else(best).unwrap_or_else(first).to_owned();
+    match graphs.remove(&precision) {
+        Some(files) => Ok((precision, files)),
+        None => Err(HubError::Precision {
+            name: listing.name.as_str().to_owned(),
+            wanted: precision,
+            there: graphs.into_keys().collect::<Vec<_>>().join(", "),
+        }),
+    }
 }
 
-fn nothing_to_serve(name: String, listing: &Listing) -> HubError {
-    let weights = WEIGHTS.iter().find(|weights| listing.file(weights).is_some());
-    if let Some(weights) = weights {
-        return HubError::WeightsOnly { name, weights: (*weights).to_owned() };
+/// The graphs with the weights that large ones keep beside them.
+fn of_graphs(listing: &Listing, graphs: &GraphFiles) -> Result<Vec<RemoteFile>, HubError> {
+    let mut names = vec![graphs.vision.as_str()];
+    if !graphs.joint() {
+        names.push(&graphs.text);
+    }
+    for name in &names {
+        needed(listing, name)?;
+    }
+    let belongs = |file: &&RemoteFile| names.iter().any(|name| belongs_to(&file.path, name));
+    Ok(listing.files.iter().filter(belongs).cloned().collect())
+}
+
+/// A file without which the model cannot be used.
+fn needed<'a>(listing: &'a Listing, path: &str) -> Result<&'a RemoteFile, HubError> {
+    listing.file(path).ok_or_else(|| incomplete(listing, path))
+}
+
+fn incomplete(listing: &Listing, file: &str) -> HubError {
+    HubError::Incomplete { name: listing.name.as_str().to_owned(), file: file.to_owned() }
+}
+
+fn nothing_to_serve(listing: &Listing, layout: &Layout) -> HubError {
+    let name = listing.name.as_str().to_owned();
+    if let Some(weights) = layout.weights.clone() {
+        return HubError::WeightsOnly { name, weights };
     }
     let mut found: Vec<&str> =
         listing.files.iter().take(SHOWN).map(|file| file.path.as_str()).collect();
@@ -137,7 +165,7 @@ mod tests {
     ];
 
     fn planned(paths: &[&str], wanted: Option<&str>, preference: &[&str]) -> Result<Plan, String> {
-        plan(&listing(paths), wanted, preference).map_err(|error| error.to_string())
+        plan(&listing(paths), None, wanted, preference).map_err(|error| error.to_string())
     }
 
     fn paths(plan: &Plan) -> Vec<&str> {
@@ -159,6 +187,54 @@ mod tests {
         assert_eq!(paths(&plan), expected);
         let exact = planned(&WHOLE, Some("fp32"), &[]).unwrap();
         assert!(paths(&exact).contains(&"onnx/vision_model.onnx_data"));
+    }
+
+    #[test]
+    fn other_arrangements_are_taken_whole() {
+        let immich = [
+            "config.json",
+            "textual/model.onnx",
+            "textual/tokenizer.json",
+            "textual/tokenizer_config.json",
+            "visual/fp16/model.armnn",
+            "visual/model.onnx",
+            "visual/preprocess_cfg.json",
+        ];
+        let plan = planned(&immich, None, &["int8", "fp32"]).unwrap();
+        assert_eq!(plan.precision, "fp32");
+        let expected = [
+            "textual/model.onnx",
+            "visual/model.onnx",
+            "textual/tokenizer.json",
+            "textual/tokenizer_config.json",
+            "visual/preprocess_cfg.json",
+            "config.json",
+        ];
+        assert_eq!(paths(&plan), expected);
+        let joint = ["onnx/model.onnx", "onnx/model.onnx_data", "onnx/model_q4.onnx"];
+        let joint: Vec<&str> = joint.into_iter().chain(WHOLE[1..4].iter().copied()).collect();
+        let plan = planned(&joint, None, &["fp32"]).unwrap();
+        assert_eq!(paths(&plan)[..2], ["onnx/model.onnx", "onnx/model.onnx_data"]);
+        assert_eq!(plan.files.len(), 5);
+    }
+
+    #[test]
+    fn a_bundle_is_taken_by_its_manifest() {
+        let manifest = r#"{"id": "ab", "logit_scale": 4.6, "context_length": 77, "made_by": "x",
+            "precisions": {"int8": {"vision": "onnx/v8.onnx", "text": "onnx/t8.onnx",
+                                    "weights": "int8", "tolerance": 0.99}},
+            "reference": {"texts": [], "pictures": ["reference/a.png"], "embeddings": {}}}"#;
+        let manifest: Manifest = serde_json::from_str(manifest).unwrap();
+        let files = ["onnx/v8.onnx", "onnx/t8.onnx", "reference/a.png", MANIFEST];
+        let files: Vec<&str> = WHOLE[..4].iter().copied().chain(files).collect();
+        let planned = |files: &[&str]| plan(&listing(files), Some(&manifest), None, &["fp32"]);
+        let whole = planned(&files).unwrap();
+        let found = paths(&whole);
+        assert_eq!((whole.precision.as_str(), found.len()), ("int8", 8));
+        assert_eq!(found[7], "config.json");
+        let without: Vec<&str> = files.into_iter().filter(|path| !path.ends_with("png")).collect();
+        let error = planned(&without).unwrap_err().to_string();
+        assert!(error.contains("reference/a.png"), "{error}");
     }
 
     #[test]

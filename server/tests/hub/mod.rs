@@ -26,6 +26,18 @@ fn small() -> TempDir {
     temp
 }
 
+/// Copies a folder with what is below it.
+fn copy(from: &Path, to: &Path) {
+    for entry in walkdir::WalkDir::new(from).into_iter().map(Result::unwrap) {
+        let there = to.join(entry.path().strip_prefix(from).unwrap());
+        if entry.file_type().is_dir() {
+            std::fs::create_dir_all(there).unwrap();
+        } else {
+            std::fs::copy(entry.path(), there).unwrap();
+        }
+    }
+}
+
 fn client(hub: &LocalHub) -> (Hub, Listing) {
     let client = Hub::new(&hub.endpoint, None, Duration::from_millis(500));
     let listing = client.listing(&RepoName::new("test/model").unwrap(), "main").unwrap();
@@ -34,7 +46,7 @@ fn client(hub: &LocalHub) -> (Hub, Listing) {
 
 fn fetch(hub: &LocalHub, into: &Path) -> Result<(), HubError> {
     let (client, listing) = client(hub);
-    let plan = plan(&listing, None, &["int8"])?;
+    let plan = plan(&listing, None, None, &["int8"])?;
     let mut last = 0;
     client.fetch(&listing, &plan, into, &mut |done| last = done)?;
     assert_eq!(last, plan.size_bytes(), "progress ends with all bytes");
@@ -137,7 +149,52 @@ fn a_public_model_is_fetched_checked_and_served_by_one_line() {
     assert_eq!(answer["dir"], into.as_str());
     let check = program().args(["model", "check", &into]).output().unwrap();
     let said = String::from_utf8(check.stdout).unwrap();
-    assert!(said.contains("int8") && said.contains("no manifest.json"), "{said}");
+    assert_eq!((check.status.code(), answer["self_checked"].as_bool()), (Some(0), Some(true)));
+    assert!(said.contains("int8") && said.contains("yes"), "{said}");
+}
+
+#[test]
+fn a_bundle_that_does_not_give_its_answers_is_told_at_once() {
+    let (repository, into) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    copy(&starter(), repository.path());
+    // Another picture under the name of a reference.
+    let pictures = std::fs::read_dir(repository.path().join("reference")).unwrap();
+    let mut pictures: Vec<_> = pictures.map(|entry| entry.unwrap().path()).collect();
+    pictures.sort();
+    std::fs::copy(&pictures[1], &pictures[0]).unwrap();
+    let hub = LocalHub::over(repository.path());
+    let into = into.path().join("model").display().to_string();
+    let (code, _, said) = pull(&hub.endpoint, &["test/model", "--into", &into]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("does not reproduce its own answers"), "{said}");
+}
+
+#[test]
+fn every_arrangement_of_public_models_is_fetched_and_runs() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/tests/fixtures");
+    for (folder, layout, dim) in [
+        ("siglip", "Hugging Face", 16),
+        ("siglip2_joint", "Hugging Face, joint", 16),
+        ("clip_joint", "Hugging Face, joint", 12),
+        ("immich", "immich", 12),
+        ("open_clip", "open_clip", 12),
+        ("rclip", "rclip", 12),
+        ("jina_clip", "Hugging Face, joint", 16),
+    ] {
+        let into = tempfile::tempdir().unwrap();
+        let into = into.path().join("model").display().to_string();
+        let hub = LocalHub::over(&fixtures.join("layouts").join(folder));
+        let (code, answer, said) = pull(&hub.endpoint, &["test/model", "--into", &into]);
+        assert_eq!(code, Some(0), "{folder}: {said}");
+        assert_eq!((answer["layout"].as_str(), answer["dim"].as_u64()), (Some(layout), Some(dim)));
+        assert_eq!(answer["self_checked"], false);
+        let check = program().args(["model", "check", "--json", &into]).output().unwrap();
+        let check: Value = serde_json::from_slice(&check.stdout).unwrap();
+        let reason = check["checks"][0]["reason"].as_str().unwrap();
+        assert!(reason.contains("it runs, but has no manifest.json"), "{folder}: {reason}");
+        assert_eq!(check["understood"]["layout"], layout);
+        assert!(check["checks"][0]["text"].as_str().unwrap().contains("->"), "{check}");
+    }
 }
 
 #[test]

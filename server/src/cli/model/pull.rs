@@ -1,12 +1,13 @@
 //! `clipsight model pull`: a public model in one line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use clip::ModelBundle;
+use clip::bundle::MANIFEST;
+use clip::{Manifest, ModelBundle};
 use indicatif::{ProgressBar, ProgressStyle};
-use runtime::{Model, ModelOptions};
+use runtime::{Model, ModelOptions, SelfCheck};
 use serde::Serialize;
 
 use super::super::{Outcome, output};
@@ -49,6 +50,10 @@ struct Pulled {
     provider: &'static str,
     arithmetic: String,
     dim: usize,
+    /// How its files are arranged.
+    layout: &'static str,
+    /// Whether it came with answers to compare with, and gave them.
+    self_checked: bool,
 }
 
 pub(super) fn run(args: &PullArgs) -> Result<Outcome> {
@@ -62,7 +67,14 @@ pub(super) fn run(args: &PullArgs) -> Result<Outcome> {
     let hub = Hub::from_env();
     let listing = hub.listing(&name, &args.revision)?;
     let preference = runtime::precision_order(args.model.provider.into());
-    let plan = plan(&listing, args.model.precision.as_deref(), preference)?;
+    // A bundle of our own says in its manifest which files are which.
+    let mut manifest = None;
+    if listing.file(MANIFEST).is_some() {
+        hub.fetch_file(&listing, MANIFEST, &dir)?;
+        manifest = Manifest::read(&dir.join(MANIFEST))?;
+    }
+    let wanted = args.model.precision.as_deref();
+    let plan = plan(&listing, manifest.as_ref(), wanted, preference)?;
     output::tell(&format!(
         "{} from {}: {} of {} into {}",
         name.as_str(),
@@ -74,7 +86,7 @@ pub(super) fn run(args: &PullArgs) -> Result<Outcome> {
     let bar = bar(&plan)?;
     hub.fetch(&listing, &plan, &dir, &mut |done| bar.set_position(done))?;
     bar.finish_and_clear();
-    let model = opened(args, &dir, &plan)
+    let (model, layout, check) = opened(args, &dir, &plan)
         .with_context(|| format!("{} is here, but cannot be served", name.as_str()))?;
     let pulled = Pulled {
         repository: args.repository.clone(),
@@ -85,6 +97,8 @@ pub(super) fn run(args: &PullArgs) -> Result<Outcome> {
         provider: model.provider,
         arithmetic: model.arithmetic,
         dim: model.dim,
+        layout,
+        self_checked: check.is_some(),
         dir,
     };
     show(&pulled, args.json)?;
@@ -99,14 +113,19 @@ fn bar(plan: &Plan) -> Result<ProgressBar> {
     Ok(bar)
 }
 
-/// Opens both graphs and runs them once, as a server does at its start.
-fn opened(args: &PullArgs, dir: &std::path::Path, plan: &Plan) -> Result<Model> {
+/// Opens both graphs and runs them once, as a server does at its start, then its self-check where it
+/// has one.
+fn opened(
+    args: &PullArgs,
+    dir: &Path,
+    plan: &Plan,
+) -> Result<(Model, &'static str, Option<SelfCheck>)> {
     let bundle = ModelBundle::open(dir)?;
     let precision = Some(plan.precision.clone());
     let options = ModelOptions { threads: args.model.thread_count(), precision };
     let mut model = Model::open_on(&bundle, &options, args.model.provider.into())?;
-    runtime::self_check(&mut model, &bundle)?;
-    Ok(model)
+    let check = runtime::self_check(&mut model, &bundle)?;
+    Ok((model, bundle.layout.name, check))
 }
 
 fn show(pulled: &Pulled, json: bool) -> Result<()> {
@@ -118,6 +137,11 @@ fn show(pulled: &Pulled, json: bool) -> Result<()> {
         "{} runs here: {} on {}, computing in {}, {} dimensions; license: {license}",
         pulled.repository, pulled.precision, pulled.provider, pulled.arithmetic, pulled.dim
     ))?;
+    output::line(if pulled.self_checked {
+        "It gives the answers that it was measured by."
+    } else {
+        "It came without answers to compare with, so nothing more could be checked."
+    })?;
     output::line("It is served by:")?;
     output::line(&format!("  clipsight serve --model {}", pulled.dir.display()))
 }
