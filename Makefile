@@ -58,6 +58,7 @@ towers: ## fetch the pretrained towers into .runtime/towers (training and tests 
 test: onnxruntime libtorch towers ## run every test
 	$(call need,cargo,curl https://sh.rustup.rs -sSf | sh)
 	cargo test --workspace --lib --bins --tests
+	@scripts/test_client.sh
 
 check: onnxruntime ## the loop of an edit: type check, fast tests of clip, runtime and server
 	cargo check --all-targets
