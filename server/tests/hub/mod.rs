@@ -197,6 +197,43 @@ fn every_arrangement_of_public_models_is_fetched_and_runs() {
     }
 }
 
+/// By what `transformers` answered: the sigmoid of scale times cosine plus bias, each label alone.
+#[test]
+fn labels_of_a_siglip_stand_for_themselves() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/tests/fixtures");
+    let recorded = std::fs::read(fixtures.join("layouts.json")).unwrap();
+    let recorded = serde_json::from_slice::<Value>(&recorded).unwrap()["siglip2_joint"].take();
+    let row = |answer: &Value| {
+        let row = answer["embedding"].as_array().unwrap().iter();
+        clip::Embedding::new(row.map(|x| x.as_f64().unwrap() as f32).collect()).unwrap()
+    };
+    let picture = row(&recorded["pictures"][0]);
+    let number = |key: &str| recorded["logits"][key].as_f64().unwrap() as f32;
+    let (scale, bias) = (number("logit_scale").exp(), number("logit_bias"));
+    let texts: Vec<&str> =
+        [0, 1].map(|at| recorded["texts"][at]["text"].as_str().unwrap()).to_vec();
+    let labels = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(labels.path(), texts.join("\n")).unwrap();
+    let output = program()
+        .arg("classify")
+        .arg(fixtures.join("hf_clip").join(recorded["pictures"][0]["picture"].as_str().unwrap()))
+        .args(["--template", "{}", "--json", "--labels-file"])
+        .arg(labels.path())
+        .arg("--model")
+        .arg(fixtures.join("layouts/siglip2_joint"))
+        .output()
+        .unwrap();
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for (at, text) in texts.iter().enumerate() {
+        let logit = scale * row(&recorded["texts"][at]).cosine(&picture) + bias;
+        let expected = 1.0 / (1.0 + (-logit).exp());
+        let found = answer["labels"].as_array().unwrap().iter();
+        let found = found.into_iter().find(|label| label["label"] == *text).unwrap();
+        let found = found["probability"].as_f64().unwrap() as f32;
+        assert!((found / expected - 1.0).abs() < 0.02, "{text}: {found}, not {expected}");
+    }
+}
+
 #[test]
 fn what_the_hub_does_not_have_is_told_with_the_way_out() {
     let repository = small();
