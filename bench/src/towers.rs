@@ -15,7 +15,7 @@ const RUNS: usize = 15;
 pub(crate) fn measure(model: &Path, pictures: &Path) -> Result<()> {
     runtime::library::load(None)?;
     let bundle = ModelBundle::open(model)?;
-    let precisions = runtime::precisions(&bundle)?;
+    let precisions = runtime::precisions(&bundle);
     println!("\n## Towers, one thread\n");
     println!("| precision | what | median (fastest to slowest) |\n|---|---|---|");
     let files = jpegs(pictures)?;
