@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Once;
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
-use tch::{Cuda, Device, Kind};
+use tch::{Cuda, Device, Kind, TchError, Tensor};
 
 use crate::recipe::Precision;
 
@@ -58,6 +58,20 @@ impl fmt::Display for Placement {
             Precision::Bf16 => " in bf16",
         })
     }
+}
+
+/// `tensor` on `device`. To a GPU it goes from page-locked memory, which the GPU fetches by itself:
+/// from any other the program would wait until all that it has handed over is computed.
+///
+/// # Errors
+/// libtorch's, where there is no room.
+pub fn moved(tensor: &Tensor, device: Device) -> Result<Tensor, TchError> {
+    if !device.is_cuda() || tensor.device() == device {
+        return tensor.f_to_device(device);
+    }
+    // The public form warns at each call, since tch names the device.
+    let locked = tensor.f_internal_pin_memory(device)?;
+    locked.f_to_device_(device, tensor.kind(), true, false)
 }
 
 /// Opens libtorch's CUDA half where it and a driver are there; where not, the CPU remains.

@@ -5,6 +5,7 @@ pub mod curves;
 pub mod data;
 pub mod device;
 pub mod encoder;
+pub mod environment;
 pub mod eval;
 pub mod export;
 pub mod model;

@@ -88,9 +88,9 @@ impl AdamW {
             let rate = p.learning_rate * schedule;
             let decay = if p.decays { rate * self.weight_decay } else { 0.0 };
             let tensors = [&p.tensor.detach(), &m.first, &m.second, gradient];
-            cut(&mut pieces, tensors, Change { rate, decay })?;
+            cut(&mut pieces, tensors, &Change { rate, decay, scale: gradients.scale() })?;
         }
-        let moved = Moved::after(self, gradients.scale);
+        let moved = Moved::after(self);
         let share = pieces.len().div_ceil(threads(&pieces)).max(1);
         std::thread::scope(|scope| {
             let mut working = Vec::new();
@@ -150,15 +150,15 @@ impl AdamW {
     }
 }
 
-/// What a loss says of parameters, in their order.
+/// What a loss says of parameters, in their order. Nothing of it is read, so a GPU computes on.
 #[derive(Debug)]
 pub struct Gradients {
     /// Undefined where the loss does not depend on the parameter.
     tensors: Vec<Tensor>,
-    /// Their common norm.
-    pub norm: f64,
-    /// What a step multiplies them by.
-    scale: f64,
+    /// Their common norm: a scalar, f64, on their device.
+    pub norm: Tensor,
+    /// What a step multiplies them by, likewise.
+    scale: Option<Tensor>,
 }
 
 impl Gradients {
@@ -172,14 +172,18 @@ impl Gradients {
         let tensors = Tensor::f_run_backward(&[loss], &leaves, false, false)?;
         let defined = tensors.iter().filter(|gradient| gradient.defined());
         let norms = defined.map(Tensor::f_norm).collect::<Result<Vec<_>, _>>()?;
-        let norm = match norms.as_slice() {
-            [] => 0.0,
-            norms => {
-                Tensor::f_stack(norms, 0)?.f_to_kind(Kind::Double)?.f_norm()?.double_value(&[])
-            }
+        let norm = if norms.is_empty() {
+            Tensor::from(0f64)
+        } else {
+            Tensor::f_stack(&norms, 0)?.f_to_kind(Kind::Double)?.f_norm()?
         };
-        let scale = if max_norm > 0.0 && norm > max_norm { max_norm / norm } else { 1.0 };
+        let limited = || norm.f_reciprocal()?.f_mul_scalar(max_norm)?.f_clamp_max(1.0);
+        let scale = if max_norm > 0.0 { Some(limited()?) } else { None };
         Ok(Self { tensors, norm, scale })
+    }
+
+    fn scale(&self) -> Option<Tensor> {
+        self.scale.as_ref().map(Tensor::shallow_clone)
     }
 }
 
@@ -198,14 +202,21 @@ struct Piece {
 }
 
 /// How much a parameter changes in this step.
-#[derive(Debug, Clone, Copy)]
 struct Change {
     rate: f64,
     decay: f64,
+    /// What its gradient is multiplied by, a scalar tensor.
+    scale: Option<Tensor>,
+}
+
+impl Change {
+    fn share(&self) -> Self {
+        Self { scale: self.scale.as_ref().map(Tensor::shallow_clone), ..*self }
+    }
 }
 
 /// Cuts a parameter, its moments and its gradient into pieces; on a GPU it stays whole.
-fn cut(pieces: &mut Vec<Piece>, all: [&Tensor; 4], change: Change) -> Result<(), TchError> {
+fn cut(pieces: &mut Vec<Piece>, all: [&Tensor; 4], change: &Change) -> Result<(), TchError> {
     let [tensor, first, second] = [all[0], all[1], all[2]].map(|t| t.f_view([-1]));
     let (tensor, first, second, gradient) = (tensor?, first?, second?, all[3].f_reshape([-1])?);
     let (total, mut start) = (tensor.size1()?, 0);
@@ -217,7 +228,7 @@ fn cut(pieces: &mut Vec<Piece>, all: [&Tensor; 4], change: Change) -> Result<(),
             first: part(&first)?,
             second: part(&second)?,
             gradient: part(&gradient)?,
-            change,
+            change: change.share(),
         });
         start += step;
     }
@@ -237,7 +248,6 @@ fn threads(pieces: &[Piece]) -> usize {
 /// What is the same for all parameters in a step.
 #[derive(Debug, Clone, Copy)]
 struct Moved {
-    scale: f64,
     mean: f64,
     square: f64,
     /// 1 - β₁ᵗ
@@ -248,10 +258,9 @@ struct Moved {
 }
 
 impl Moved {
-    fn after(optimizer: &AdamW, scale: f64) -> Self {
+    fn after(optimizer: &AdamW) -> Self {
         let steps = optimizer.steps as f64;
         Self {
-            scale,
             mean: 1.0 - optimizer.beta_1,
             square: 1.0 - optimizer.beta_2,
             bias_1: 1.0 - optimizer.beta_1.powf(steps),
@@ -273,11 +282,14 @@ impl Moved {
     /// With `g` the gradient, `m` and `v` the moments: `m += (1 - β₁)(g - m)`,
     /// `v += (1 - β₂)(g² - v)`, `p -= rate · (m / bias₁) / (√v / bias₂ + ε)`.
     fn one(self, mut piece: Piece, scratch: &Tensor) -> Result<(), TchError> {
-        let Change { rate, decay } = piece.change;
+        let Change { rate, decay, scale } = piece.change;
         let mut scratch = scratch.f_narrow(0, 0, piece.tensor.size1()?)?;
-        let _ = piece.gradient.f_mul_scalar_out(&scratch, self.scale)?;
-        let _ = piece.first.f_lerp_(&scratch, self.mean)?;
-        let _ = scratch.f_square_()?;
+        let gradient = match scale {
+            Some(scale) => piece.gradient.f_mul_out(&scratch, &scale)?,
+            None => piece.gradient,
+        };
+        let _ = piece.first.f_lerp_(&gradient, self.mean)?;
+        let _ = gradient.f_mul_out(&scratch, &gradient)?;
         let _ = piece.second.f_lerp_(&scratch, self.square)?;
         if rate == 0.0 {
             return Ok(());
@@ -378,8 +390,9 @@ mod tests {
         let p = parameter(&[0.0, 0.0], false);
         for (max_norm, scale) in [(0.0, 1.0), (10.0, 1.0), (1.0, 0.2)] {
             let gradients = gradients(&p, &[3.0, 4.0], max_norm);
-            assert!((gradients.norm - 5.0).abs() < 1e-6);
-            assert!((gradients.scale - scale).abs() < 1e-9);
+            assert!((gradients.norm.double_value(&[]) - 5.0).abs() < 1e-6);
+            let found = gradients.scale().map_or(1.0, |found| found.double_value(&[]));
+            assert!((found - scale).abs() < 1e-9);
         }
     }
 

@@ -6,7 +6,6 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this room talks to a person")]
 
 mod bars;
-mod environment;
 mod eval;
 mod export;
 mod train;
@@ -51,7 +50,7 @@ static STOP: Stop = Stop::new();
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    environment::settle();
+    crate::environment::settle();
     let ended = listen().and_then(|()| match cli.command {
         Command::Train(args) => train::run(args, &STOP),
         Command::Eval(args) => eval::run(&args, &STOP),

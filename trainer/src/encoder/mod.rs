@@ -18,6 +18,7 @@ use clip::{Embedding, TokenIds};
 use tch::{Device, Kind, Tensor};
 
 use crate::data::BadSample;
+use crate::device;
 use crate::model::{DualEncoder, ModelError, Side, Torch, Weights, pixel_batch, token_batch};
 use crate::recipe::{Recipe, RecipeError, Start};
 use crate::tensor_file::TensorFileError;
@@ -233,7 +234,7 @@ impl Encoder {
     /// [`EncoderError::Model`] where the device has no room.
     pub fn moved(&self, tensor: &Tensor) -> Result<Tensor, EncoderError> {
         let failed = |source| ModelError::Torch { operation: "copy", name: String::new(), source };
-        Ok(tensor.f_to_device(self.device).map_err(failed)?)
+        Ok(device::moved(tensor, self.device).map_err(failed)?)
     }
 
     /// Pooled `[B, hidden]` of one side → normalized `[B, D]`, with gradients.

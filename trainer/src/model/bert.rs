@@ -3,9 +3,10 @@
 //! Weight names as `transformers` has them for `BertModel`. Dropout is left out: towers are locked
 //! or fine-tuned gently. A text has one segment, so the segment embedding is its first row.
 
-use clip::config::{BertConfig, HiddenAct, Pooling};
+use clip::config::{BertConfig, Pooling};
 
-use super::{Heads, ModelError, Ops, Parameter};
+use super::ops::feed_forward;
+use super::{Bias, Heads, ModelError, Ops, Parameter};
 
 /// The text tower.
 #[derive(Debug, Clone)]
@@ -65,21 +66,16 @@ impl Bert {
     ) -> Result<O::Value, ModelError> {
         let eps = self.config.layer_norm_eps;
         let name = |part: &str| format!("{}encoder.layer.{layer}.{part}", self.prefix);
-        let q = ops.linear(x, &name("attention.self.query"))?;
-        let k = ops.linear(x, &name("attention.self.key"))?;
-        let v = ops.linear(x, &name("attention.self.value"))?;
-        let mixed = ops.attention([&q, &k, &v], self.heads, Some(bias))?;
+        let parts = ["query", "key", "value"].map(|part| name(&format!("attention.self.{part}")));
+        let [q, k, v] = ops.linear_three(x, parts.each_ref().map(String::as_str))?;
+        let mixed = ops.attention([&q, &k, &v], self.heads, Bias::Padding(bias))?;
         let mixed = ops.linear(&mixed, &name("attention.output.dense"))?;
         let mixed = ops.add(mixed, x)?;
         let x = ops.layer_norm(&mixed, &name("attention.output.LayerNorm"), eps)?; // [B, L, W]
-        let wide = ops.linear(&x, &name("intermediate.dense"))?; // [B, L, intermediate_size]
-        let wide = match self.config.hidden_act {
-            HiddenAct::Gelu => ops.gelu(&wide)?,
-            HiddenAct::QuickGelu => ops.quick_gelu(&wide)?,
-        };
-        let narrow = ops.linear(&wide, &name("output.dense"))?; // [B, L, W]
-        let narrow = ops.add(narrow, &x)?;
-        ops.layer_norm(&narrow, &name("output.LayerNorm"), eps)
+        let [wide, narrow] = ["intermediate.dense", "output.dense"].map(name);
+        let y = feed_forward(ops, &x, [&wide, &narrow], self.config.hidden_act)?; // [B, L, W]
+        let y = ops.add(y, &x)?;
+        ops.layer_norm(&y, &name("output.LayerNorm"), eps)
     }
 
     /// What weights the tower wants. Training from nothing starts them as BERT does: normal with

@@ -6,7 +6,7 @@
 use clip::config::ClipTextConfig;
 
 use super::transformer::{Shape, Transformer};
-use super::{EndToken, ModelError, Ops, Parameter};
+use super::{Bias, EndToken, ModelError, Ops, Parameter};
 
 /// The `eos_token_id` in files from before `transformers` 4.30, when the text was pooled at its
 /// highest id whatever the file said.
@@ -53,7 +53,7 @@ impl ClipText {
         let positions = ops.leading_rows(ids, &self.name("embeddings.position_embedding"))?; // [L, W]
         let x = ops.add(words, &positions)?;
         let bias = ops.causal_bias(ids)?; // [1, 1, L, L]
-        let x = self.blocks.states(ops, x, Some(&bias))?; // [B, L, W]
+        let x = self.blocks.states(ops, x, Bias::Causal(&bias))?; // [B, L, W]
         let end = ops.end_token(&x, ids, self.end())?; // [B, W]
         ops.layer_norm(&end, &self.name("final_layer_norm"), self.config.layer_norm_eps)
     }

@@ -30,7 +30,7 @@ pub use dual_encoder::{DualEncoder, LOGIT_SCALE, Side, TowerFiles};
 pub use efficientnet_lite::EfficientNetLite;
 pub use inputs::{pixel_batch, token_batch};
 pub use onnx::Onnx;
-pub use ops::{BatchNorm, Conv, EndToken, Heads, Init, Ops, Parameter};
+pub use ops::{BatchNorm, Bias, Conv, EndToken, Heads, Init, Ops, Parameter};
 pub use projection::Projection;
 pub use torch::Torch;
 pub use weights::Weights;

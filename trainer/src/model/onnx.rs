@@ -1,6 +1,6 @@
 //! [`Ops`] written down as nodes of an ONNX graph.
 
-use super::{BatchNorm, Conv, EndToken, Heads, ModelError, Ops, Weights};
+use super::{BatchNorm, Bias, Conv, EndToken, Heads, ModelError, Ops, Weights};
 use crate::onnx::{Attribute, ElementType, GraphBuilder, Matrix, Rounded, WeightStorage, Wire};
 
 /// Records what is asked for; the weights go into the graph in the form that `storage` says.
@@ -313,14 +313,14 @@ impl Ops for Onnx<'_> {
     }
 
     /// Plain `MatMul` and `Softmax`; ONNX Runtime folds the transposes and the scale into them.
-    fn attention(&mut self, qkv: [&Wire; 3], heads: Heads, bias: Option<&Wire>) -> Recorded {
+    fn attention(&mut self, qkv: [&Wire; 3], heads: Heads, bias: Bias<'_, Wire>) -> Recorded {
         let scale = self.scalar("scale", (heads.width as f32).sqrt().recip());
         let q = self.split_heads(qkv[0], heads, [0, 2, 1, 3]); // [B, heads, L, d]
         let k = self.split_heads(qkv[1], heads, [0, 2, 3, 1]); // [B, heads, d, L]
         let v = self.split_heads(qkv[2], heads, [0, 2, 1, 3]); // [B, heads, L, d]
         let scores = self.op("MatMul", &[&q, &k]); // [B, heads, L, L]
         let mut scores = self.op("Mul", &[&scores, &scale]);
-        if let Some(bias) = bias {
+        if let Bias::Padding(bias) | Bias::Causal(bias) = bias {
             scores = self.op("Add", &[&scores, bias]);
         }
         let shares = self.graph.node("Softmax", &[&scores], &[("axis", Attribute::Int(-1))]);

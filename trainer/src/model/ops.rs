@@ -1,5 +1,7 @@
 //! The operations that every encoder is made of.
 
+use clip::config::HiddenAct;
+
 use super::ModelError;
 
 /// Operations over an opaque value. Forward code is generic over it, so that the same lines train
@@ -22,6 +24,19 @@ pub trait Ops {
     /// # Errors
     /// As the trait says.
     fn linear(&mut self, x: &Self::Value, name: &str) -> Result<Self::Value, ModelError>;
+
+    /// Three [`Ops::linear`] of one input, as attention wants them.
+    ///
+    /// # Errors
+    /// As the trait says.
+    fn linear_three(
+        &mut self,
+        x: &Self::Value,
+        names: [&str; 3],
+    ) -> Result<[Self::Value; 3], ModelError> {
+        let [a, b, c] = names;
+        Ok([self.linear(x, a)?, self.linear(x, b)?, self.linear(x, c)?])
+    }
 
     /// Convolution without bias, then batch normalization by the stored statistics (never those of
     /// the batch): `[B, C, H, W]` → `[B, O, ⌈H/stride⌉, ⌈W/stride⌉]`. `name.weight` is
@@ -65,6 +80,20 @@ pub trait Ops {
     /// # Errors
     /// As the trait says.
     fn quick_gelu(&mut self, x: &Self::Value) -> Result<Self::Value, ModelError>;
+
+    /// Two [`Ops::linear`] with [`Ops::quick_gelu`] between them: `[…, in]` → `[…, out]`.
+    ///
+    /// # Errors
+    /// As the trait says.
+    fn linear_quick_gelu_linear(
+        &mut self,
+        x: &Self::Value,
+        [wide, narrow]: [&str; 2],
+    ) -> Result<Self::Value, ModelError> {
+        let x = self.linear(x, wide)?;
+        let x = self.quick_gelu(&x)?;
+        self.linear(&x, narrow)
+    }
 
     /// `a + b`, where `b` broadcasts to the shape of `a`.
     ///
@@ -153,7 +182,8 @@ pub trait Ops {
     fn padding_bias(&mut self, mask: &Self::Value) -> Result<Self::Value, ModelError>;
 
     /// `softmax(q · kᵀ / √d + bias) · v` by heads (Vaswani et al. 2017, equation 1): `q` is
-    /// `[B, Q, W]`, `k` and `v` are `[B, L, W]` → `[B, Q, W]`, where `d = W / heads`.
+    /// `[B, Q, W]`, `k` and `v` are `[B, L, W]` → `[B, Q, W]`, where `d = W / heads`. A causal bias
+    /// wants as many queries as keys.
     ///
     /// # Errors
     /// As the trait says.
@@ -161,7 +191,7 @@ pub trait Ops {
         &mut self,
         qkv: [&Self::Value; 3],
         heads: Heads,
-        bias: Option<&Self::Value>,
+        bias: Bias<'_, Self::Value>,
     ) -> Result<Self::Value, ModelError>;
 
     /// Mean over real tokens: `[B, L, W]`, `mask` i64 `[B, L]` → `[B, W]`; zeros where all is
@@ -193,6 +223,46 @@ pub trait Ops {
     /// As the trait says.
     fn l2_normalize(&mut self, x: &Self::Value) -> Result<Self::Value, ModelError>;
 }
+
+/// The feed-forward half of a transformer's block: two linear maps with an activation between them,
+/// `[…, W]` → `[…, W]`.
+///
+/// # Errors
+/// As [`Ops`] says.
+pub(super) fn feed_forward<O: Ops>(
+    ops: &mut O,
+    x: &O::Value,
+    [wide, narrow]: [&str; 2],
+    act: HiddenAct,
+) -> Result<O::Value, ModelError> {
+    match act {
+        HiddenAct::Gelu => {
+            let x = ops.linear(x, wide)?; // […, intermediate]
+            let x = ops.gelu(&x)?;
+            ops.linear(&x, narrow)
+        }
+        HiddenAct::QuickGelu => ops.linear_quick_gelu_linear(x, [wide, narrow]),
+    }
+}
+
+/// What attention adds to its scores.
+#[derive(Debug)]
+pub enum Bias<'a, V> {
+    /// Nothing: every token looks at all.
+    None,
+    /// Of [`Ops::padding_bias`].
+    Padding(&'a V),
+    /// Of [`Ops::causal_bias`]. Told apart because kernels that know it skip what is not looked at.
+    Causal(&'a V),
+}
+
+impl<V> Clone for Bias<'_, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V> Copy for Bias<'_, V> {}
 
 /// Settings of a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

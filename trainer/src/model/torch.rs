@@ -2,7 +2,7 @@
 
 use tch::{Kind, TchError, Tensor};
 
-use super::{BatchNorm, Conv, EndToken, Heads, ModelError, Ops, Weights};
+use super::{BatchNorm, Bias, Conv, EndToken, Heads, ModelError, Ops, Weights};
 
 /// Computes at once, over borrowed weights. Values are tensors on the device of the weights.
 #[derive(Debug)]
@@ -12,6 +12,9 @@ pub struct Torch<'w> {
 }
 
 type Computed = Result<Tensor, ModelError>;
+
+/// The factor of [`Ops::quick_gelu`].
+const QUICK: f64 = 1.702;
 
 impl<'w> Torch<'w> {
     /// Computes with `weights`.
@@ -34,6 +37,22 @@ impl<'w> Torch<'w> {
 
     fn optional(&self, name: &str, part: &str) -> Option<&'w Tensor> {
         self.weight(name, part).ok()
+    }
+
+    fn product_of_three(
+        &self,
+        x: &Tensor,
+        weights: [&Tensor; 3],
+        biases: &[Option<&Tensor>; 3],
+    ) -> Result<[Tensor; 3], TchError> {
+        let narrow = |x: &Tensor| self.narrow(x);
+        let all = weights.map(narrow).into_iter().collect::<Result<Vec<_>, _>>()?;
+        let biases = biases.iter().flatten().map(|b| narrow(b)).collect::<Result<Vec<_>, _>>()?;
+        let bias = if biases.is_empty() { None } else { Some(Tensor::f_cat(&biases, 0)?) };
+        let y = narrow(x)?.f_linear(&Tensor::f_cat(&all, 0)?, bias.as_ref())?;
+        let rows = weights.map(|weight| weight.size()[0]);
+        let parts = y.f_split_with_sizes(rows.as_slice(), -1)?;
+        <[Tensor; 3]>::try_from(parts).map_err(|_| TchError::Shape("not three parts".to_owned()))
     }
 
     /// In the kind of products; nothing happens to what is of that kind already.
@@ -64,6 +83,20 @@ impl Ops for Torch<'_> {
         let (weight, bias) = (self.weight(name, "weight")?, self.optional(name, "bias"));
         let y = self.narrow_all(x, weight, bias);
         done("linear", name, y.and_then(|(x, weight, bias)| x.f_linear(&weight, bias.as_ref())))
+    }
+
+    /// One product with the weights one below the other: its input is narrowed and read once, and
+    /// so is its gradient.
+    fn linear_three(&mut self, x: &Tensor, names: [&str; 3]) -> Result<[Tensor; 3], ModelError> {
+        let biases = names.map(|name| self.optional(name, "bias"));
+        let some = biases.iter().flatten().count();
+        if some != 0 && some != names.len() {
+            let [a, b, c] = names;
+            return Ok([self.linear(x, a)?, self.linear(x, b)?, self.linear(x, c)?]);
+        }
+        let [a, b, c] = names.map(|name| self.weight(name, "weight"));
+        let y = self.product_of_three(x, [a?, b?, c?], &biases);
+        y.map_err(|source| failed("linear_three", names[0], source))
     }
 
     fn conv_batch_norm(
@@ -104,9 +137,33 @@ impl Ops for Torch<'_> {
         done("gelu", "", x.f_gelu("none"))
     }
 
+    /// By `SiLU(1.702 x) / 1.702`, whose gradient is one operation.
     fn quick_gelu(&mut self, x: &Tensor) -> Computed {
-        let y = x.f_mul_scalar(1.702).and_then(|mut scaled| scaled.f_sigmoid_()?.f_mul(x));
+        let y = x.f_mul_scalar(QUICK).and_then(|scaled| scaled.f_silu()?.f_div_scalar_(QUICK));
         done("quick_gelu", "", y)
+    }
+
+    /// As [`Ops::quick_gelu`] it is `SiLU(1.702 x) / 1.702`, and where the weights are fewer numbers
+    /// than the values between them, the two factors are multiplied into the weights: two passes over
+    /// the widest values of a block fewer, and two more backwards.
+    fn linear_quick_gelu_linear(&mut self, x: &Tensor, [wide, narrow]: [&str; 2]) -> Computed {
+        let (above, below) = (self.weight(wide, "weight")?, self.weight(narrow, "weight")?);
+        if x.numel() < 2 * above.numel() {
+            let x = self.linear(x, wide)?;
+            let x = self.quick_gelu(&x)?;
+            return self.linear(&x, narrow);
+        }
+        let (bias, last_bias) = (self.optional(wide, "bias"), self.optional(narrow, "bias"));
+        let y = || {
+            let scaled = above.f_mul_scalar(QUICK)?;
+            let bias = bias.map(|bias| bias.f_mul_scalar(QUICK)).transpose()?;
+            let (x, weight, bias) = self.narrow_all(x, &scaled, bias.as_ref())?;
+            let x = x.f_linear(&weight, bias.as_ref())?.f_silu()?;
+            let scaled = below.f_div_scalar(QUICK)?;
+            let (x, weight, bias) = self.narrow_all(&x, &scaled, last_bias)?;
+            x.f_linear(&weight, bias.as_ref())
+        };
+        done("linear_quick_gelu_linear", wide, y())
     }
 
     /// In place, unless the sum is of a wider kind.
@@ -180,14 +237,17 @@ impl Ops for Torch<'_> {
         done("padding_bias", "", bias)
     }
 
-    fn attention(&mut self, qkv: [&Tensor; 3], heads: Heads, bias: Option<&Tensor>) -> Computed {
-        let y = qkv.map(|x| self.narrow(x));
-        let bias = bias.map(|bias| self.narrow(bias)).transpose();
-        let y = bias.and_then(|bias| {
-            let [q, k, v] = y;
-            attention([&q?, &k?, &v?], heads, bias.as_ref())
-        });
-        done("attention", "", y)
+    fn attention(&mut self, qkv: [&Tensor; 3], heads: Heads, bias: Bias<'_, Tensor>) -> Computed {
+        let y = || {
+            let [q, k, v] = qkv.map(|x| self.narrow(x));
+            let added = match bias {
+                Bias::Padding(bias) => Some(self.narrow(bias)?),
+                Bias::None | Bias::Causal(_) => None,
+            };
+            let causal = matches!(bias, Bias::Causal(_));
+            attention([&q?, &k?, &v?], heads, added.as_ref(), causal)
+        };
+        done("attention", "", y())
     }
 
     fn masked_mean(&mut self, x: &Tensor, mask: &Tensor) -> Computed {
@@ -210,7 +270,11 @@ impl Ops for Torch<'_> {
 }
 
 fn done(operation: &'static str, name: &str, result: Result<Tensor, TchError>) -> Computed {
-    result.map_err(|source| ModelError::Torch { operation, name: name.to_owned(), source })
+    result.map_err(|source| failed(operation, name, source))
+}
+
+fn failed(operation: &'static str, name: &str, source: TchError) -> ModelError {
+    ModelError::Torch { operation, name: name.to_owned(), source }
 }
 
 /// Weights of one batch normalization.
@@ -280,12 +344,17 @@ fn same_padding(size: i64, kernel: i64, stride: i64) -> (i64, i64) {
     (total / 2, total - total / 2)
 }
 
-fn attention(qkv: [&Tensor; 3], heads: Heads, bias: Option<&Tensor>) -> Result<Tensor, TchError> {
+fn attention(
+    qkv: [&Tensor; 3],
+    heads: Heads,
+    bias: Option<&Tensor>,
+    causal: bool,
+) -> Result<Tensor, TchError> {
     let (batch, queries, width) = qkv[0].size3()?;
     let count = i64::try_from(heads.count).unwrap_or(i64::MAX);
     let split = |x: &Tensor| x.f_view([batch, -1, count, width / count])?.f_transpose(1, 2);
     let [q, k, v] = [split(qkv[0])?, split(qkv[1])?, split(qkv[2])?]; // [B, heads, Q or L, d]
-    let y = Tensor::f_scaled_dot_product_attention(&q, &k, &v, bias, 0.0, false, None, false)?;
+    let y = Tensor::f_scaled_dot_product_attention(&q, &k, &v, bias, 0.0, causal, None, false)?;
     y.f_transpose(1, 2)?.f_reshape([batch, queries, width]) // [B, Q, W]
 }
 

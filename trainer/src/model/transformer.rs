@@ -3,7 +3,8 @@
 
 use clip::config::HiddenAct;
 
-use super::{Heads, ModelError, Ops, Parameter};
+use super::ops::feed_forward;
+use super::{Bias, Heads, ModelError, Ops, Parameter};
 
 /// Blocks named `{prefix}.N.{layer_norm1, self_attn.{q,k,v,out}_proj, layer_norm2, mlp.{fc1,fc2}}`.
 #[derive(Debug, Clone)]
@@ -24,6 +25,9 @@ pub(super) struct Shape {
     pub(super) eps: f64,
 }
 
+/// Queries, keys and values.
+const QKV: [&str; 3] = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
+
 impl Transformer {
     /// Blocks whose weights' names begin with `prefix`.
     ///
@@ -38,12 +42,12 @@ impl Transformer {
         Ok(Self { prefix, shape, heads })
     }
 
-    /// All blocks over `x` `[B, L, W]` → `[B, L, W]`; `bias` is added to every attention's scores.
+    /// All blocks over `x` `[B, L, W]` → `[B, L, W]`; `bias` goes into every attention.
     pub(super) fn states<O: Ops>(
         &self,
         ops: &mut O,
         mut x: O::Value,
-        bias: Option<&O::Value>,
+        bias: Bias<'_, O::Value>,
     ) -> Result<O::Value, ModelError> {
         for layer in 0..self.shape.layers {
             x = self.block(ops, &x, bias, layer)?; // [B, L, W]
@@ -60,12 +64,15 @@ impl Transformer {
     ) -> Result<O::Value, ModelError> {
         let last = self.shape.layers - 1;
         for layer in 0..last {
-            x = self.block(ops, &x, None, layer)?; // [B, L, W]
+            x = self.block(ops, &x, Bias::None, layer)?; // [B, L, W]
         }
-        let normal = ops.layer_norm(&x, &self.name(last, "layer_norm1"), self.shape.eps)?;
+        let normal = self.first_norm(ops, &x, last)?;
         let first = ops.token(&normal, 0)?; // [B, W]
         let first = ops.one_token(&first)?; // [B, 1, W]
-        let mixed = self.mix(ops, [&first, &normal], None, last)?; // [B, 1, W]
+        let [q, k, v] = QKV.map(|part| self.name(last, part));
+        let q = ops.linear(&first, &q)?; // [B, 1, W]
+        let (k, v) = (ops.linear(&normal, &k)?, ops.linear(&normal, &v)?); // [B, L, W]
+        let mixed = self.mix(ops, [&q, &k, &v], Bias::None, last)?; // [B, 1, W]
         let mixed = ops.token(&mixed, 0)?; // [B, W]
         let residual = ops.token(&x, 0)?; // [B, W]
         let x = ops.add(mixed, &residual)?;
@@ -76,27 +83,35 @@ impl Transformer {
         &self,
         ops: &mut O,
         x: &O::Value,
-        bias: Option<&O::Value>,
+        bias: Bias<'_, O::Value>,
         layer: usize,
     ) -> Result<O::Value, ModelError> {
-        let normal = ops.layer_norm(x, &self.name(layer, "layer_norm1"), self.shape.eps)?;
-        let mixed = self.mix(ops, [&normal, &normal], bias, layer)?;
+        let normal = self.first_norm(ops, x, layer)?;
+        let names = QKV.map(|part| self.name(layer, part));
+        let [q, k, v] = ops.linear_three(&normal, names.each_ref().map(String::as_str))?;
+        let mixed = self.mix(ops, [&q, &k, &v], bias, layer)?;
         let x = ops.add(mixed, x)?; // [B, L, W]
         self.feed_forward(ops, &x, layer)
     }
 
-    /// Attention of the first to the second, projected: `[B, Q, W]`, `[B, L, W]` → `[B, Q, W]`.
+    fn first_norm<O: Ops>(
+        &self,
+        ops: &mut O,
+        x: &O::Value,
+        layer: usize,
+    ) -> Result<O::Value, ModelError> {
+        ops.layer_norm(x, &self.name(layer, "layer_norm1"), self.shape.eps)
+    }
+
+    /// Attention, projected: `[B, Q, W]`, `[B, L, W]` twice → `[B, Q, W]`.
     fn mix<O: Ops>(
         &self,
         ops: &mut O,
-        [from, to]: [&O::Value; 2],
-        bias: Option<&O::Value>,
+        qkv: [&O::Value; 3],
+        bias: Bias<'_, O::Value>,
         layer: usize,
     ) -> Result<O::Value, ModelError> {
-        let q = ops.linear(from, &self.name(layer, "self_attn.q_proj"))?;
-        let k = ops.linear(to, &self.name(layer, "self_attn.k_proj"))?;
-        let v = ops.linear(to, &self.name(layer, "self_attn.v_proj"))?;
-        let mixed = ops.attention([&q, &k, &v], self.heads, bias)?;
+        let mixed = ops.attention(qkv, self.heads, bias)?;
         ops.linear(&mixed, &self.name(layer, "self_attn.out_proj"))
     }
 
@@ -108,13 +123,9 @@ impl Transformer {
         layer: usize,
     ) -> Result<O::Value, ModelError> {
         let normal = ops.layer_norm(x, &self.name(layer, "layer_norm2"), self.shape.eps)?;
-        let wide = ops.linear(&normal, &self.name(layer, "mlp.fc1"))?; // […, intermediate]
-        let wide = match self.shape.act {
-            HiddenAct::Gelu => ops.gelu(&wide)?,
-            HiddenAct::QuickGelu => ops.quick_gelu(&wide)?,
-        };
-        let narrow = ops.linear(&wide, &self.name(layer, "mlp.fc2"))?; // […, W]
-        ops.add(narrow, x)
+        let [wide, narrow] = ["mlp.fc1", "mlp.fc2"].map(|part| self.name(layer, part));
+        let y = feed_forward(ops, &normal, [&wide, &narrow], self.shape.act)?; // […, W]
+        ops.add(y, x)
     }
 
     fn name(&self, layer: usize, part: &str) -> String {

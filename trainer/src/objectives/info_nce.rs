@@ -21,19 +21,15 @@ pub fn info_nce(images: &Tensor, texts: &Tensor, logit_scale: &Tensor, related: 
 
 /// Where two pairs of a batch are no negatives to each other: `[B, B]` bool, false on the diagonal.
 ///
-/// `pictures` and `captions` hold one key a pair; equal keys mean the same picture or the same
+/// `pictures` and `captions` `[B]` hold one key a pair; equal keys mean the same picture or the same
 /// caption.
 ///
 /// # Panics
 /// When the two differ in length.
-pub fn related_pairs(pictures: &[i64], captions: &[i64]) -> Tensor {
-    assert_eq!(pictures.len(), captions.len(), "one picture key and one caption key for each pair");
-    let size = pictures.len() as i64;
-    let equal = |keys: &[i64]| {
-        let keys = Tensor::from_slice(keys);
-        keys.unsqueeze(0).eq_tensor(&keys.unsqueeze(1)) // [B, B]
-    };
-    let itself = Tensor::eye(size, (Kind::Bool, tch::Device::Cpu));
+pub fn related_pairs(pictures: &Tensor, captions: &Tensor) -> Tensor {
+    assert_eq!(pictures.size(), captions.size(), "one picture key and one caption key a pair");
+    let equal = |keys: &Tensor| keys.unsqueeze(0).eq_tensor(&keys.unsqueeze(1)); // [B, B]
+    let itself = Tensor::eye(pictures.size()[0], (Kind::Bool, pictures.device()));
     equal(pictures).logical_or(&equal(captions)).logical_and(&itself.logical_not())
 }
 
@@ -45,6 +41,10 @@ mod tests {
         Tensor::from_slice(&values.concat()).view([-1, 2])
     }
 
+    fn related(pictures: &[i64], captions: &[i64]) -> Tensor {
+        related_pairs(&Tensor::from_slice(pictures), &Tensor::from_slice(captions))
+    }
+
     fn close(loss: &Tensor, expected: f64) {
         let got = loss.double_value(&[]);
         assert!((got - expected).abs() < 1e-6, "{got} is not {expected}");
@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn two_orthogonal_pairs_lose_ln_one_plus_e_to_minus_scale() {
         let x = rows(&[[1.0, 0.0], [0.0, 1.0]]);
-        let none = related_pairs(&[0, 1], &[0, 1]);
+        let none = related(&[0, 1], &[0, 1]);
         // Each row and column is softmax(s, 0) with s = e^0 = 1 and e^ln 2 = 2.
         close(&info_nce(&x, &x, &Tensor::from(0.0), &none), (1.0 + (-1f64).exp()).ln());
         close(&info_nce(&x, &x, &Tensor::from(2f64.ln()), &none), (1.0 + (-2f64).exp()).ln());
@@ -63,7 +63,7 @@ mod tests {
     fn both_directions_count_half() {
         let images = rows(&[[1.0, 0.0], [0.0, 1.0]]);
         let texts = rows(&[[1.0, 0.0], [1.0, 0.0]]);
-        let none = related_pairs(&[0, 1], &[0, 1]);
+        let none = related(&[0, 1], &[0, 1]);
         // logits [[1, 1], [0, 0]]: rows lose ln 2 each; columns lose ln(1 + 1/e) and ln(1 + e).
         let columns = ((1.0 + (-1f64).exp()).ln() + (1.0 + 1f64.exp()).ln()) / 2.0;
         let expected = f64::midpoint(2f64.ln(), columns);
@@ -73,20 +73,20 @@ mod tests {
     #[test]
     fn related_pairs_are_no_negatives() {
         let x = rows(&[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]);
-        let related = related_pairs(&[7, 8, 9], &[3, 3, 4]);
+        let mask = related(&[7, 8, 9], &[3, 3, 4]);
         // The first two share a caption, so each of them has the third alone as its negative, and
         // the third has both.
         let pair = (1.0 + (-1f64).exp()).ln();
         let third = (1.0 + 2.0 * (-1f64).exp()).ln();
-        close(&info_nce(&x, &x, &Tensor::from(0.0), &related), (2.0 * pair + third) / 3.0);
-        let none = related_pairs(&[7, 8, 9], &[3, 5, 4]);
+        close(&info_nce(&x, &x, &Tensor::from(0.0), &mask), (2.0 * pair + third) / 3.0);
+        let none = related(&[7, 8, 9], &[3, 5, 4]);
         let twin = (2.0 + (-1f64).exp()).ln();
         close(&info_nce(&x, &x, &Tensor::from(0.0), &none), (2.0 * twin + third) / 3.0);
     }
 
     #[test]
     fn the_same_picture_or_the_same_caption_relates_two_pairs() {
-        let mask = related_pairs(&[1, 1, 2], &[5, 6, 6]);
+        let mask = related(&[1, 1, 2], &[5, 6, 6]);
         let got = Vec::<bool>::try_from(mask.flatten(0, -1)).unwrap();
         assert_eq!(got, [false, true, false, true, false, true, false, true, false]);
     }
@@ -95,7 +95,7 @@ mod tests {
     fn masked_places_pass_no_gradient_and_no_nan() {
         let x = rows(&[[1.0, 0.0], [0.6, 0.8]]).set_requires_grad(true);
         let scale = Tensor::from(1.0f32).set_requires_grad(true);
-        let loss = info_nce(&x, &x.detach(), &scale, &related_pairs(&[1, 1], &[1, 2]));
+        let loss = info_nce(&x, &x.detach(), &scale, &related(&[1, 1], &[1, 2]));
         close(&loss, 0.0);
         loss.backward();
         assert_eq!(x.grad().abs().sum(Kind::Float).double_value(&[]), 0.0);

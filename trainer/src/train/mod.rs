@@ -6,14 +6,15 @@
 //! a step is random but its draws, and those are a function of (seed, epoch).
 
 mod dropout;
+mod ledger;
 mod material;
 mod parameters;
 
 use std::collections::BTreeSet;
-use std::time::Instant;
 
 use clip::config::LOGIT_SCALE_MAX;
 use serde::Serialize;
+use tch::Tensor;
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::curves::Curves;
@@ -31,6 +32,7 @@ use crate::schedule::warmup_cosine;
 use crate::watch::{Stop, Watch};
 
 use dropout::dropout;
+use ledger::{Ledger, Step};
 pub use material::HeldOut;
 use material::Material;
 pub use parameters::restore;
@@ -97,16 +99,18 @@ pub enum TrainError {
     /// The towers have changed since the checkpoint.
     #[error("the towers' files have changed since this run's checkpoint; put the old ones back")]
     Towers,
-    /// The loss left the finite numbers.
+    /// The loss or its gradient left the finite numbers.
     #[error(
-        "the loss of step {step} is {loss}; the checkpoint before it is kept; lower the learning \
+        "the {what} of step {step} is {value}; the checkpoint before it is kept; lower the learning \
          rates or raise train.warmup_steps"
     )]
     Diverged {
         /// The step, from 1.
         step: u64,
+        /// Which of them.
+        what: &'static str,
         /// NaN or infinity.
-        loss: f64,
+        value: f64,
     },
     /// A weight left the finite numbers.
     #[error(
@@ -128,19 +132,6 @@ pub enum TrainError {
     /// libtorch refused a step.
     #[error("libtorch cannot make the step")]
     Torch(#[from] tch::TchError),
-}
-
-/// A line of `metrics.jsonl` for a step.
-#[derive(Serialize)]
-struct StepLine {
-    step: u64,
-    epoch: u64,
-    loss: f64,
-    learning_rate: f64,
-    gradient_norm: f64,
-    logit_scale: f64,
-    waited_s: f64,
-    samples_per_s: f64,
 }
 
 /// A line of `metrics.jsonl` for a measurement: recall of pictures by words at the top level.
@@ -181,10 +172,11 @@ pub fn train(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
         step = checkpoint.step;
         around.watch.say(&format!("going on after step {step}"));
     }
-    let mut metrics = run.metrics(step)?;
+    let metrics = run.metrics(step)?;
     let mut curves = Curves::of(&run.folder);
     let per_epoch = material.steps_per_epoch(recipe)?;
     let total = per_epoch * recipe.train.epochs;
+    let mut ledger = Ledger::new(metrics, total);
     let logit_scale = encoder.weights.get(LOGIT_SCALE)?.shallow_clone();
     let mut figures = Figures::default();
     let mut broken = BTreeSet::new();
@@ -197,23 +189,19 @@ pub fn train(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
         let views = Views::of(&recipe.image, recipe.train.seed, epoch);
         let mut batches = material.batches(rest, views, &encoder, around.threads);
         while step < total && step / per_epoch == epoch {
-            let (began, waited) = (Instant::now(), batches.waited());
+            let waited = batches.waited();
             let batch = batches.next(&material, &encoder, recipe.train.batch_size)?;
+            ledger.settle(around.watch)?;
             let images = dropout(&batch.images, Side::Image, &encoder, recipe, step)?; // [B, hidden]
             let texts = dropout(&batch.texts, Side::Text, &encoder, recipe, step)?; // [B, hidden]
             let images = encoder.embed(Side::Image, &images)?; // [B, D]
             let texts = encoder.embed(Side::Text, &texts)?; // [B, D]
-            let related = related_pairs(&batch.picture_keys, &batch.caption_keys);
-            let related = encoder.moved(&related)?; // [B, B]
+            let keys = [&batch.picture_keys, &batch.caption_keys]
+                .map(|keys| encoder.moved(&Tensor::from_slice(keys))); // [B]
+            let [pictures, captions] = keys;
+            let related = related_pairs(&pictures?, &captions?); // [B, B]
             let loss = info_nce(&images, &texts, &logit_scale, &related); // []
-            let value = loss.double_value(&[]);
-            if !value.is_finite() {
-                return Err(TrainError::Diverged { step: step + 1, loss: value });
-            }
             let gradients = Gradients::of(&loss, &parameters, recipe.train.grad_clip)?;
-            if !gradients.norm.is_finite() {
-                return Err(TrainError::Diverged { step: step + 1, loss: gradients.norm });
-            }
             let rate = warmup_cosine(step, recipe.train.warmup_steps, total);
             optimizer.step(&parameters, &gradients, rate)?;
             tch::no_grad(|| {
@@ -225,33 +213,32 @@ pub fn train(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
                     around.watch.say(&format!("{} left out: {}", sample.key, sample.reason));
                 }
             }
-            let line = StepLine {
+            let handed_over = Step {
                 step,
                 epoch: epoch + 1,
-                loss: value,
                 learning_rate: rate * encoder.rates.highest(),
-                gradient_norm: gradients.norm,
-                logit_scale: logit_scale.double_value(&[]),
-                waited_s: (batches.waited() - waited).as_secs_f64(),
-                samples_per_s: batch.picture_keys.len() as f64 / began.elapsed().as_secs_f64(),
+                waited: batches.waited().saturating_sub(waited),
+                pairs: batch.picture_keys.len(),
+                figures: ledger::figures(&loss, &gradients.norm, &logit_scale)?,
             };
-            metrics.add(&line)?;
-            let words = format!("loss {value:.3}, {:.0} pairs/s", line.samples_per_s);
-            around.watch.progress("training", step, total, &words);
+            ledger.add(handed_over, around.watch)?;
             if around.stop.asked() {
+                ledger.settle(around.watch)?;
                 checkpoint(run, &encoder, &optimizer, step)?;
                 curves.redraw(around.watch);
                 let unusable = material.unusable() + broken.len();
                 return Ok(Outcome { steps: step, finished: false, unusable, figures });
             }
         }
+        ledger.settle(around.watch)?;
         if (epoch + 1) % recipe.eval.every_epochs == 0 || step == total {
             figures = measure(run, &encoder, &held_out, around)?;
-            metrics.add(&figures.line(step, epoch + 1))?;
+            ledger.metrics.add(&figures.line(step, epoch + 1))?;
             curves.redraw(around.watch);
             around.watch.say(&format!("epoch {}: {}", epoch + 1, figures.sentence()));
         }
         checkpoint(run, &encoder, &optimizer, step)?;
+        ledger.resume();
     }
     let unusable = material.unusable() + broken.len();
     Ok(Outcome { steps: step, finished: true, unusable, figures })

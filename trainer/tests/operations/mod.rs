@@ -2,7 +2,7 @@
 
 mod harness;
 
-use clipsight_trainer::model::{BatchNorm, Conv, EndToken, Heads, ModelError, Ops};
+use clipsight_trainer::model::{BatchNorm, Bias, Conv, EndToken, Heads, ModelError, Ops};
 use clipsight_trainer::onnx::WeightStorage;
 
 use harness::{Case, Feed, agree, weights};
@@ -112,6 +112,33 @@ fn conv_batch_norm_stored_compactly_stays_close() {
     agree(&depthwise, &convolution(&[600, 1, 3, 3]), WeightStorage::Int8, &feeds, 1e-3);
 }
 
+case!(LinearThree, |ops, inputs| {
+    let [a, b, c] = ops.linear_three(&inputs[0], ["layer", "wider", "plain"])?;
+    let sum = ops.add(a, &c)?;
+    ops.attention([&sum, &b, &b], Heads { count: 1, width: 5 }, Bias::None)
+});
+
+#[test]
+fn three_linear_maps_of_one_input_agree_with_and_without_biases() {
+    let with = weights(&[
+        ("layer.weight", &[5, 7]),
+        ("layer.bias", &[5]),
+        ("wider.weight", &[5, 7]),
+        ("wider.bias", &[5]),
+        ("plain.weight", &[5, 7]),
+        ("plain.bias", &[5]),
+    ]);
+    let some = weights(&[
+        ("layer.weight", &[5, 7]),
+        ("wider.weight", &[5, 7]),
+        ("wider.bias", &[5]),
+        ("plain.weight", &[5, 7]),
+    ]);
+    let feeds = [vec![Feed::Floats(&[1, 9, 7])], vec![Feed::Floats(&[3, 4, 7])]];
+    agree(&LinearThree, &with, F32, &feeds, EXACT);
+    agree(&LinearThree, &some, F32, &feeds, EXACT);
+}
+
 case!(Patches, |ops, inputs| ops.patches(&inputs[0], "patch"));
 
 #[test]
@@ -156,6 +183,22 @@ case!(QuickGelu, |ops, inputs| ops.quick_gelu(&inputs[0]));
 fn quick_gelu_agrees_far_from_zero_too() {
     let feeds = [vec![Feed::Floats(&[1, 5, 7])], vec![Feed::Wide(&[3, 9, 9])]];
     agree(&QuickGelu, &weights(&[]), F32, &feeds, 1e-6);
+}
+
+case!(FeedForward, |ops, inputs| { ops.linear_quick_gelu_linear(&inputs[0], ["layer", "last"]) });
+
+#[test]
+fn quick_gelu_between_two_linear_maps_agrees_for_few_and_for_many_values() {
+    let with = weights(&[
+        ("layer.weight", &[9, 4]),
+        ("layer.bias", &[9]),
+        ("last.weight", &[4, 9]),
+        ("last.bias", &[4]),
+    ]);
+    let without = weights(&[("layer.weight", &[9, 4]), ("last.weight", &[4, 9])]);
+    let feeds = [vec![Feed::Floats(&[1, 2, 4])], vec![Feed::Floats(&[8, 9, 4])]];
+    agree(&FeedForward, &with, F32, &feeds, EXACT);
+    agree(&FeedForward, &without, F32, &feeds, EXACT);
 }
 
 case!(Add, |ops, inputs| {
@@ -292,16 +335,16 @@ fn padding_bias_agrees() {
 const HEADS: Heads = Heads { count: 3, width: 5 };
 
 case!(Attention, |ops, inputs| {
-    ops.attention([&inputs[0], &inputs[1], &inputs[2]], HEADS, None)
+    ops.attention([&inputs[0], &inputs[1], &inputs[2]], HEADS, Bias::None)
 });
 case!(MaskedAttention, |ops, inputs| {
     let bias = ops.padding_bias(&inputs[3])?;
-    ops.attention([&inputs[0], &inputs[1], &inputs[2]], HEADS, Some(&bias))
+    ops.attention([&inputs[0], &inputs[1], &inputs[2]], HEADS, Bias::Padding(&bias))
 });
 
 case!(CausalAttention, |ops, inputs| {
     let bias = ops.causal_bias(&inputs[3])?;
-    ops.attention([&inputs[0], &inputs[1], &inputs[2]], HEADS, Some(&bias))
+    ops.attention([&inputs[0], &inputs[1], &inputs[2]], HEADS, Bias::Causal(&bias))
 });
 
 #[test]

@@ -13,7 +13,8 @@ const SETTINGS: [(&str, &str); 4] = [
     ("MALLOC_TRIM_THRESHOLD_", "4294967296"),
 ];
 
-/// Starts this program over with the settings that the environment lacks.
-pub(super) fn settle() {
+/// Starts this program over with the settings that the environment lacks; the first thing that a
+/// program which trains does.
+pub fn settle() {
     runtime::environment::settle(&SETTINGS);
 }
