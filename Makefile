@@ -6,6 +6,9 @@ SHELL := bash
 
 PORT ?= 8080
 PICTURES ?=
+# What `make bench` measures, and shards of pictures with captions for it; bench/README.md tells.
+PARTS ?=
+CAPTIONS ?=
 # The demo and a person's own pictures never share a catalog.
 DATA := $(if $(PICTURES),.data/pictures,.data/demo)
 SOURCE := $(if $(PICTURES),$(PICTURES),demo)
@@ -69,8 +72,11 @@ lint: libtorch ## formatting and clippy, warnings are errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-bench: server ## measure; bench/README.md says what and how
-	cargo run --release -p clipsight-bench
+bench: server trainer ## measure, beside others (an hour and more; PARTS="…" and CAPTIONS="FILE.tar …" choose)
+	$(call need,python3,apt-get install python3 python3-venv)
+	@scripts/fetch_peers.sh
+	cargo build --release -p clipsight-trainer --examples
+	cargo run --release -p clipsight-bench -- $(PARTS) $(addprefix --captions ,$(CAPTIONS))
 
 web: $(PAGE) ## build the page into web/dist, which the next build of the server embeds
 

@@ -68,14 +68,12 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--train-only", action="store_true", help="measure the training step alone")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
     model = CLIPModel(CLIPConfig()).eval()
     pixels, ids = torch.randn(BATCH, 3, 224, 224), texts(model.config.text_config, BATCH, LENGTH)
-    if not arguments.train_only:
-        make_and_measure(model, pixels, ids, arguments.folder)
+    make_and_measure(model, pixels, ids, arguments.folder)
     train(model, pixels, ids)
 
 

@@ -1,6 +1,6 @@
 """Pictures a second from JPEG files to stored vectors, as one would do it in Python.
 
-    python bench/peers/indexing.py transformers FOLDER CHECKPOINT          # PyTorch, f32
+    python bench/peers/indexing.py transformers FOLDER CHECKPOINT          # PyTorch, f32; f16 on a GPU
     python bench/peers/indexing.py onnxruntime FOLDER vision_model.onnx    # any graph, the same pixels
 
 Decoding and resizing by Pillow run on a thread of their own ahead of the model, which has all
@@ -44,7 +44,9 @@ def with_transformers(checkpoint, threads):
     from transformers import CLIPImageProcessor, CLIPModel
 
     torch.set_num_threads(threads)
-    model = CLIPModel.from_pretrained(checkpoint).eval()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    kind = torch.float16 if device == "cuda" else torch.float32
+    model = CLIPModel.from_pretrained(checkpoint).eval().to(device, kind)
     processor = CLIPImageProcessor.from_pretrained(checkpoint)
 
     def prepare(path):
@@ -52,8 +54,8 @@ def with_transformers(checkpoint, threads):
 
     def embed(batch):
         with torch.inference_mode():
-            pooled = model.vision_model(pixel_values=torch.cat(batch)).pooler_output
-            return model.visual_projection(pooled).numpy()
+            pooled = model.vision_model(pixel_values=torch.cat(batch).to(device, kind)).pooler_output
+            return model.visual_projection(pooled).float().cpu().numpy()
 
     return prepare, embed
 

@@ -1,6 +1,8 @@
-"""Writes COUNT JPEGs whose longer side has 500 pixels, made from the pictures of WebDataset shards.
+"""Writes COUNT JPEGs whose longer side has 500 pixels, made of other pictures.
 
-    python bench/peers/pictures.py FOLDER --count 2000 SHARD.tar [SHARD.tar ...]
+    python bench/peers/pictures.py FOLDER --count 2000 SOURCE [SOURCE ...]
+
+A source is a folder of pictures or a WebDataset shard.
 
 Each is another crop of a photograph, enlarged: real content at the size that people's thumbnails
 and web pictures have. Made with Python 3.11 and Pillow 13.
@@ -17,12 +19,19 @@ from PIL import Image
 LONG, SHORT, QUALITY = 500, 375, 90
 
 
-def photographs(shards):
-    for shard in shards:
-        with tarfile.open(shard) as tar:
+KINDS = (".jpg", ".png", ".webp")
+
+
+def photographs(sources):
+    for source in sources:
+        if source.is_dir():
+            files = sorted(path for path in source.rglob("*") if path.name.endswith(KINDS))
+            yield from (path.read_bytes() for path in files)
+            continue
+        with tarfile.open(source) as tar:
             for member in tar:
-                if member.name.endswith((".jpg", ".png", ".webp")):
-                    yield member.name, tar.extractfile(member).read()
+                if member.name.endswith(KINDS):
+                    yield tar.extractfile(member).read()
 
 
 def crop(image, draw):
@@ -35,11 +44,11 @@ def crop(image, draw):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=pathlib.Path)
-    parser.add_argument("shards", nargs="+")
+    parser.add_argument("sources", type=pathlib.Path, nargs="+")
     parser.add_argument("--count", type=int, default=2000)
     arguments = parser.parse_args()
     draw = random.Random(0)
-    originals = [bytes_ for _, bytes_ in photographs(arguments.shards)]
+    originals = list(photographs(arguments.sources))
     for number in range(arguments.count):
         image = Image.open(io.BytesIO(originals[number % len(originals)])).convert("RGB")
         size = (LONG, SHORT) if number % 3 else (SHORT, LONG)

@@ -1,8 +1,6 @@
 """Ten nearest pictures of a caption by USearch, over the vectors that `nearest` has left in a folder.
 
-    python -m venv ENV && ENV/bin/pip install usearch numpy
-    cargo run --release -p clipsight-bench -- nearest --captions SHARD --vectors FOLDER
-    ENV/bin/python bench/peers/usearch_nearest.py FOLDER
+    python bench/peers/usearch_nearest.py target/bench/vectors --counts 20000 200000
 
 The same numbers of neighbors and candidates as `server/src/index/graph.rs` and `hnsw.rs`; one thread
 searches, all build. Made with Python 3.11, usearch 2.26.6, numpy 2.4.6.
@@ -23,13 +21,13 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--dim", type=int, default=384)
+    parser.add_argument("--counts", type=int, nargs="+", required=True)
     arguments = parser.parse_args()
     read = lambda path: np.fromfile(path, dtype="<f4").reshape(-1, arguments.dim)
     queries = read(arguments.folder / "captions.f32")[:QUERIES]
     print("| vectors | built in | median | 99 % | recall@10 |\n|---|---|---|---|---|")
-    collections = arguments.folder.glob("collection-*.f32")
-    for path in sorted(collections, key=lambda path: path.stat().st_size):
-        measure(queries, read(path))
+    for count in arguments.counts:
+        measure(queries, read(arguments.folder / f"collection-{count}.f32"))
 
 
 def measure(queries, vectors):

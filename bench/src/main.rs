@@ -5,10 +5,12 @@
 #![expect(clippy::print_stdout, reason = "the figures are what this program is for")]
 
 mod collection;
+mod full_clip;
 mod indexing;
 mod kills;
 mod nearest;
 mod overload;
+mod peers;
 mod program;
 mod scan;
 mod served;
@@ -18,13 +20,15 @@ mod vectors;
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
+
+use full_clip::Workshop;
 
 /// Measures Clipsight on this machine.
 #[derive(Parser)]
 struct Arguments {
-    /// What to measure; everything where nothing is named.
+    /// What to measure; everything of the first half of the list where nothing is named.
     what: Vec<What>,
     /// The model bundle.
     #[arg(long, default_value = "models/starter")]
@@ -32,16 +36,16 @@ struct Arguments {
     /// Pictures to index.
     #[arg(long, default_value = "demo")]
     pictures: PathBuf,
-    /// A WebDataset shard of pictures with captions, for `served` and `nearest`; may be repeated for
-    /// `nearest`.
+    /// A WebDataset shard of pictures with captions; may be repeated. `nearest` and `served` want it,
+    /// and pictures are made of it in place of --pictures.
     #[arg(long)]
     captions: Vec<PathBuf>,
     /// Sizes of the collections of `nearest`.
     #[arg(long, value_delimiter = ',', default_value = "20000,200000")]
     counts: Vec<usize>,
-    /// Where `nearest` keeps its vectors.
-    #[arg(long, default_value = "target/vectors")]
-    vectors: PathBuf,
+    /// Where is kept what takes long to make.
+    #[arg(long, default_value = "target/bench")]
+    work: PathBuf,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -50,58 +54,83 @@ enum What {
     Towers,
     /// Milliseconds for a search over stored vectors.
     Scan,
-    /// The graph against the scan by real captions; wants --captions, and minutes to build.
+    /// Pictures a second from files to stored vectors, by the release binary.
+    Index,
+    /// A full-size ViT-B/32: its answers beside transformers, then as `towers`.
+    FullTowers,
+    /// A full-size ViT-B/32: as `index`, beside Python.
+    FullIndex,
+    /// A full-size ViT-B/32: a training step beside PyTorch and open_clip.
+    FullStep,
+    /// The graph against the scan and against USearch; wants --captions, and minutes to build.
     Nearest,
+    /// 20,000 pictures by the starter and by ViT-B/32: memory while indexing and serving, how soon
+    /// it is ready, how long a search takes.
+    Collection,
+    /// Where there is a GPU: a full-size ViT-B/32's training step in bf16 and indexing in fp16, beside
+    /// open_clip and transformers; only where it is named.
+    Gpu,
     /// A hundred kills at random moments of indexing; only where it is named.
     Kills,
     /// Ten times the load that it bears, for a minute, by the release binary; only where it is named.
     Overload,
-    /// Memory while indexing --pictures and while serving them, how soon it is ready, how long a
-    /// search takes; only where it is named.
-    Collection,
-    /// Pictures a second from files to stored vectors, by the release binary.
-    Index,
-    /// Recall and latency over HTTP, by the release binary; wants --captions.
+    /// Recall and latency over HTTP, by the release binary; wants --captions; only where it is named.
     Served,
 }
 
+/// Pictures of a collection.
+const COLLECTION: usize = 20_000;
+
 fn main() -> Result<()> {
     runtime::environment::settle(&[]);
-    let arguments = Arguments::parse();
-    let wanted = |what| arguments.what.is_empty() || arguments.what.contains(&what);
+    let Arguments { what, model, pictures, captions, counts, work } = Arguments::parse();
+    std::fs::create_dir_all(&work)?;
+    let named = |part| what.contains(&part);
+    let wanted = |part| what.is_empty() || named(part);
+    let sources =
+        if captions.is_empty() { std::slice::from_ref(&pictures) } else { captions.as_slice() };
+    let workshop = Workshop { folder: &work, sources };
     if wanted(What::Towers) {
-        towers::measure(&arguments.model, &arguments.pictures)?;
+        towers::measure(&model, &pictures)?;
     }
     if wanted(What::Scan) {
         scan::measure()?;
     }
     if wanted(What::Index) {
-        indexing::measure(&arguments.model, &arguments.pictures)?;
+        indexing::measure(&model, &pictures)?;
     }
-    let named = |what| arguments.what.contains(&what);
-    if named(What::Collection) {
-        collection::measure(&arguments.model, &arguments.pictures)?;
+    if wanted(What::FullTowers) {
+        full_clip::measure_towers(&workshop, &pictures)?;
+    }
+    if wanted(What::FullIndex) {
+        full_clip::measure_indexing(&workshop)?;
+    }
+    if wanted(What::FullStep) {
+        full_clip::measure_step()?;
+    }
+    if wanted(What::Nearest) && !(captions.is_empty() && what.is_empty()) {
+        let vectors = work.join("vectors");
+        nearest::measure(&vectors::of_shards(&model, &captions, &vectors)?, &counts, &vectors)?;
+    } else if what.is_empty() {
+        println!("\nnearest is left out: it wants --captions FILE.tar");
+    }
+    if wanted(What::Collection) {
+        let pictures = workshop.pictures(COLLECTION)?;
+        collection::measure(&model, &pictures)?;
+        collection::measure(&workshop.bundle()?, &pictures)?;
+    }
+    if named(What::Gpu) {
+        full_clip::measure_gpu(&workshop)?;
     }
     if named(What::Overload) {
-        overload::measure(&arguments.model, &arguments.pictures)?;
+        overload::measure(&model, &pictures)?;
     }
     if named(What::Kills) {
-        kills::measure(&arguments.pictures)?;
+        kills::measure(&pictures)?;
     }
-    let Some(shard) = arguments.captions.first() else {
-        anyhow::ensure!(
-            !named(What::Served) && !named(What::Nearest),
-            "`served` and `nearest` need a shard of pictures with captions: --captions FILE.tar"
-        );
-        return Ok(());
-    };
-    if wanted(What::Served) {
-        served::measure(&arguments.model, shard)?;
-    }
-    if wanted(What::Nearest) {
-        let Arguments { model, captions, vectors, counts, .. } = &arguments;
-        let real = vectors::of_shards(model, captions, vectors)?;
-        nearest::measure(&real, counts, vectors)?;
+    if named(What::Served) {
+        let shard = captions.first().context("`served` wants --captions FILE.tar")?;
+        served::measure(&model, shard)?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use anyhow::Result;
 use clip::Embedding;
 use clipsight::index::{ExactIndex, Found, Growth, LiveIndex, PathTaken, VectorIndex};
 
+use crate::peers::{output_of, script};
 use crate::vectors::{self, Vectors};
 
 const LIMIT: usize = 10;
@@ -20,7 +21,7 @@ struct Asked {
     times: Vec<Duration>,
 }
 
-/// Compares both ways over so many vectors; leaves them in `folder` for others.
+/// Compares both ways over so many vectors, which lie in `folder` for USearch as well.
 pub(crate) fn measure(real: &Vectors, counts: &[usize], folder: &Path) -> Result<()> {
     println!("\n## Ten nearest pictures of a caption, one thread\n");
     println!(
@@ -31,6 +32,16 @@ pub(crate) fn measure(real: &Vectors, counts: &[usize], folder: &Path) -> Result
         vectors::write(&folder.join(format!("collection-{count}.f32")), &collection)?;
         compare(&real.captions[..QUERIES.min(real.captions.len())], &collection)?;
     }
+    println!("\nUSearch, the same vectors:\n");
+    print!(
+        "{}",
+        output_of(
+            script("usearch_nearest.py")?
+                .arg(folder)
+                .arg("--counts")
+                .args(counts.iter().map(usize::to_string))
+        )?
+    );
     Ok(())
 }
 

@@ -53,7 +53,10 @@ pub(crate) fn of_shards(model: &Path, shards: &[PathBuf], folder: &Path) -> Resu
             Ok(())
         })?;
     }
-    ensure!(!vectors.captions.is_empty(), "the shards hold no captions");
+    ensure!(
+        !vectors.captions.is_empty(),
+        "`nearest` wants shards of pictures with captions: --captions FILE.tar"
+    );
     std::fs::create_dir_all(folder)?;
     write(&files[0], &vectors.captions)?;
     write(&files[1], &vectors.pictures)?;

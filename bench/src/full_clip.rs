@@ -1,0 +1,162 @@
+//! A full-size CLIP (ViT-B/32) with random weights: made and answered by `transformers`, then loaded,
+//! trained and exported here. What its weights are makes no difference to how long it takes.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::indexing;
+use crate::peers::{Peer, example, figure, in_turns, output_of, script};
+use crate::towers;
+
+/// Rounds of all that take part.
+const ROUNDS: usize = 3;
+/// Pictures that each of them indexes in a round.
+const PICTURES: usize = 1000;
+/// Pairs in a step, and pictures in a round, where a GPU computes.
+const GPU_BATCHES: [&str; 2] = ["256", "1024"];
+const GPU_PICTURES: usize = 10_000;
+/// Units as all programs print them.
+const PAIRS: &str = "pairs/s";
+const PICTURES_PER_S: &str = "pictures/s";
+/// The graph that Python drives.
+const INT8: &str = "onnx/vision_model_int8.onnx";
+
+/// Where everything lies that takes long to make.
+pub(crate) struct Workshop<'a> {
+    pub(crate) folder: &'a Path,
+    /// A folder of pictures, or shards, that pictures are made of.
+    pub(crate) sources: &'a [PathBuf],
+}
+
+impl Workshop<'_> {
+    fn checkpoint(&self) -> PathBuf {
+        self.folder.join("vit-b-32")
+    }
+
+    /// The exported model; made at the first call.
+    pub(crate) fn bundle(&self) -> Result<PathBuf> {
+        let bundle = self.folder.join("vit-b-32-bundle");
+        if bundle.join("manifest.json").is_file() {
+            return Ok(bundle);
+        }
+        let checkpoint = self.checkpoint();
+        println!("\n## A full-size CLIP beside transformers\n");
+        println!("transformers:\n{}", output_of(script("full_clip.py")?.arg(&checkpoint))?);
+        let mut here = example("full_clip")?;
+        println!("here:\n{}", output_of(here.arg(&checkpoint).arg("--out").arg(&bundle))?);
+        Ok(bundle)
+    }
+
+    /// A folder of `count` JPEGs of 500 pixels; made at the first call.
+    pub(crate) fn pictures(&self, count: usize) -> Result<PathBuf> {
+        let folder = self.folder.join(format!("pictures-{count}"));
+        if !folder.is_dir() {
+            let unfinished = self.folder.join("unfinished");
+            let mut maker = script("pictures.py")?;
+            maker.arg(&unfinished).arg("--count").arg(count.to_string()).args(self.sources);
+            output_of(&mut maker)?;
+            std::fs::rename(unfinished, &folder)?;
+        }
+        Ok(folder)
+    }
+}
+
+/// Answers beside those of `transformers`, and the towers of each precision.
+pub(crate) fn measure_towers(workshop: &Workshop<'_>, pictures: &Path) -> Result<()> {
+    towers::measure(&workshop.bundle()?, pictures)
+}
+
+/// From files to stored vectors, beside Python.
+pub(crate) fn measure_indexing(workshop: &Workshop<'_>) -> Result<()> {
+    let (bundle, pictures) = (workshop.bundle()?, workshop.pictures(PICTURES)?);
+    println!("\n## From {PICTURES} JPEGs of 500 pixels to stored vectors, ViT-B/32, all cores\n");
+    let (graph, checkpoint) = (bundle.join(INT8), workshop.checkpoint());
+    let here = || indexing::pictures_per_s(&bundle, &pictures, &[]);
+    let onnxruntime = || index_there("onnxruntime", &pictures, &graph);
+    let transformers = || index_there("transformers", &pictures, &checkpoint);
+    in_turns(
+        ROUNDS,
+        PICTURES_PER_S,
+        &mut [
+            Peer::new("clipsight index, int8", here),
+            Peer::new("ONNX Runtime from Python, the same int8 graph", onnxruntime),
+            Peer::new("transformers with PyTorch, f32", transformers),
+        ],
+    )
+}
+
+/// A training step beside the same written plainly in PyTorch, and open_clip's.
+pub(crate) fn measure_step() -> Result<()> {
+    println!("\n## A training step, ViT-B/32, 16 pairs, f32, two threads\n");
+    println!("Texts of 16 tokens:\n");
+    let (here, plain) = (step_here("16", "16"), step_there("plain", "16"));
+    let mut both = [Peer::new("here", here), Peer::new("plain PyTorch", plain)];
+    in_turns(ROUNDS, PAIRS, &mut both)?;
+    println!("\nTexts of 77 tokens:\n");
+    let (here, open_clip) = (step_here("16", "77"), step_there("open_clip", "16"));
+    let mut both = [Peer::new("here", here), Peer::new("open_clip", open_clip)];
+    in_turns(ROUNDS, PAIRS, &mut both)
+}
+
+/// With a GPU: the training step in bf16, the same losses as on the CPU, and pictures a second.
+pub(crate) fn measure_gpu(workshop: &Workshop<'_>) -> Result<()> {
+    println!("\n## The same losses, ViT-B/32, 16 pairs, f32\n");
+    let losses = ["--losses", "--precision", "f32"];
+    println!("GPU {}", output_of(example("training_step")?.args(losses))?);
+    println!("CPU {}", output_of(example("training_step")?.args(losses).arg("--cpu"))?);
+    println!("## A training step, ViT-B/32, bf16\n");
+    for batch in GPU_BATCHES {
+        println!(
+            "{batch} pairs, texts of 77 tokens, and here of 32 too, as long as captions are:\n"
+        );
+        let mut all = [
+            Peer::new("here, 32 tokens", step_here(batch, "32")),
+            Peer::new("here", step_here(batch, "77")),
+            Peer::new("open_clip", step_there("open_clip", batch)),
+        ];
+        in_turns(ROUNDS, PAIRS, &mut all)?;
+        println!(
+            "\n{}",
+            output_of(example("training_step")?.args(["--batch", batch, "--length", "77"]))?
+        );
+    }
+    let (bundle, pictures) = (workshop.bundle()?, workshop.pictures(GPU_PICTURES)?);
+    println!("## From {GPU_PICTURES} JPEGs of 500 pixels to stored vectors, ViT-B/32\n");
+    let on = |provider: &'static str, precision: &'static str| {
+        let (bundle, pictures) = (bundle.clone(), pictures.clone());
+        move || {
+            let how = ["--provider", provider, "--precision", precision];
+            indexing::pictures_per_s(&bundle, &pictures, &how)
+        }
+    };
+    let transformers = || index_there("transformers", &pictures, &workshop.checkpoint());
+    in_turns(
+        ROUNDS,
+        PICTURES_PER_S,
+        &mut [
+            Peer::new("clipsight index, CUDA, fp16", on("cuda", "fp16")),
+            Peer::new("clipsight index, CPU, int8", on("cpu", "int8")),
+            Peer::new("transformers with PyTorch, CUDA, fp16", transformers),
+        ],
+    )
+}
+
+fn step_here<'a>(batch: &'a str, length: &'a str) -> impl FnMut() -> Result<f64> + 'a {
+    move || {
+        let mut step = example("training_step")?;
+        figure(&output_of(step.args(["--batch", batch, "--length", length]))?, PAIRS)
+    }
+}
+
+fn step_there<'a>(peer: &'a str, batch: &'a str) -> impl FnMut() -> Result<f64> + 'a {
+    move || {
+        let mut step = script("training_step.py")?;
+        figure(&output_of(step.args([peer, "--batch", batch]))?, PAIRS)
+    }
+}
+
+fn index_there(peer: &str, pictures: &Path, model: &Path) -> Result<f64> {
+    let mut command = script("indexing.py")?;
+    figure(&output_of(command.arg(peer).arg(pictures).arg(model))?, PICTURES_PER_S)
+}
