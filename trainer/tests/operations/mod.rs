@@ -185,7 +185,7 @@ fn quick_gelu_agrees_far_from_zero_too() {
     agree(&QuickGelu, &weights(&[]), F32, &feeds, 1e-6);
 }
 
-case!(FeedForward, |ops, inputs| { ops.linear_quick_gelu_linear(&inputs[0], ["layer", "last"]) });
+case!(FeedForward, |ops, inputs| ops.linear_quick_gelu_linear(&inputs[0], ["layer", "last"]));
 
 #[test]
 fn quick_gelu_between_two_linear_maps_agrees_for_few_and_for_many_values() {
