@@ -6,7 +6,8 @@
 
 use image::RgbImage;
 use resvg::tiny_skia::{Color, Pixmap, Transform};
-use resvg::usvg::{Group, ImageHrefResolver, Node, Options, Tree, roxmltree};
+use resvg::usvg::filter::Kind;
+use resvg::usvg::{Group, ImageHrefResolver, Node, Options, Path, Rect, Tree, roxmltree};
 
 use super::decode::{DecodeError, DecodeLimits};
 use super::format::Format;
@@ -25,8 +26,10 @@ const MAX_EXPANSION: usize = 1 << 20;
 const MAX_LAYERS: u32 = 32;
 /// Most work, in pixels touched: some seconds.
 const MAX_WORK: u64 = 1_500_000_000;
-/// What a step of a filter costs for each pixel of the canvas, beside filling it.
+/// What most steps of a filter cost for each pixel, beside filling it.
 const FILTER_STEP: u64 = 40;
+/// What a point of an outline costs, and what a dash does.
+const OUTLINE: u64 = 100;
 
 /// Parsing and painting go as deep as elements are nested, which the parser stops at 1,024.
 const STACK_BYTES: usize = 64 << 20;
@@ -148,6 +151,12 @@ impl Canvas {
     fn area(&self) -> u64 {
         u64::from(self.width) * u64::from(self.height)
     }
+
+    /// Pixels in a box in the drawing's own units, most of which may lie outside.
+    fn pixels(&self, bounds: Rect) -> u64 {
+        let side = |length: f32| f64::from(length * self.scale).ceil();
+        (side(bounds.width()) * side(bounds.height())) as u64
+    }
 }
 
 /// What is left of `budget`, in pixels, after this group is painted: an upper bound, in which each shape
@@ -182,20 +191,50 @@ fn work(group: &Group, canvas: &Canvas, layers: u32, budget: u64) -> Result<u64,
 
 /// Pixels and points that a node itself costs, without what lies in it.
 fn own_work(node: &Node, canvas: &Canvas) -> u64 {
-    let area = canvas.area();
     match node {
         Node::Group(group) => {
-            let steps: usize = group.filters().iter().map(|filter| filter.primitives().len()).sum();
-            u64::from(group.should_isolate()) * area + steps as u64 * FILTER_STEP * area
+            let layer = u64::from(group.should_isolate()) * canvas.area();
+            layer.saturating_add(filter_work(group, canvas))
         }
-        Node::Path(path) => {
-            let bounds = path.abs_stroke_bounding_box();
-            let side = |length: f32| f64::from(length * canvas.scale);
-            let covered = side(bounds.width()) * side(bounds.height());
-            (covered as u64).min(area) + 100 * path.data().len() as u64
-        }
+        Node::Path(path) => path_work(path, canvas),
         Node::Image(_) | Node::Text(_) => 0,
     }
+}
+
+fn path_work(path: &Path, canvas: &Canvas) -> u64 {
+    let bounds = path.abs_stroke_bounding_box();
+    let points = path.data().len() as u64;
+    let dashes = path.stroke().and_then(|stroke| stroke.dasharray()).map_or(0.0, |dashes| {
+        // No segment is longer than the two sides of the box around the path.
+        let own = path.bounding_box();
+        let length = points as f32 * (own.width() + own.height());
+        length / dashes.iter().sum::<f32>().max(f32::MIN_POSITIVE) * dashes.len() as f32
+    });
+    let outline = OUTLINE.saturating_mul(points.saturating_add(dashes as u64));
+    canvas.pixels(bounds).min(canvas.area()).saturating_add(outline)
+}
+
+/// What the filters of a group cost: some steps look at a neighborhood of each pixel.
+fn filter_work(group: &Group, canvas: &Canvas) -> u64 {
+    // Filters are computed two canvases beyond each edge: what lies there can come in.
+    let region = canvas.pixels(group.abs_layer_bounding_box().to_rect()).min(25 * canvas.area());
+    let (x, y) = group.abs_transform().get_scale();
+    let scale = canvas.scale * x.max(y);
+    let side = |radius: f32, most: u32| (2.0 * radius * scale + 1.0).min(most as f32) as u64;
+    let steps = group.filters().iter().flat_map(|filter| filter.primitives());
+    let efforts = steps.map(|step| match step.kind() {
+        Kind::Turbulence(noise) => FILTER_STEP.saturating_mul(u64::from(noise.num_octaves())),
+        Kind::ConvolveMatrix(kernel) => {
+            u64::from(kernel.matrix().columns()) * u64::from(kernel.matrix().rows())
+        }
+        Kind::Morphology(grown) => {
+            let (x, y) = (grown.radius_x().get(), grown.radius_y().get());
+            side(x, canvas.width) * side(y, canvas.height)
+        }
+        _ => FILTER_STEP,
+    });
+    let effort = efforts.fold(0, |sum: u64, effort| sum.saturating_add(effort.max(FILTER_STEP)));
+    region.saturating_mul(effort)
 }
 
 #[cfg(test)]
@@ -313,6 +352,19 @@ mod tests {
             "<filter id='f' width='9' height='9'>{steps}</filter><rect width='40' height='20' filter='url(#f)'/>"
         );
         assert!(refusal(&filtered).contains("too long"));
+        for step in [
+            "<feMorphology radius='30'/>",
+            "<feTurbulence baseFrequency='.1' numOctaves='1000000'/>",
+        ] {
+            let heavy = format!(
+                "<filter id='f'>{step}</filter><rect width='40' height='20' filter='url(#f)'/>"
+            );
+            assert!(refusal(&heavy).contains("too long"), "{step}");
+        }
+        let dashed = "<path d='M0 0L40 20' stroke='red' stroke-dasharray='.00001'/>".repeat(100);
+        assert!(refusal(&dashed).contains("too long"));
+        let shadow = "<filter id='f'><feDropShadow/></filter><g filter='url(#f)'><rect width='9' height='9'/></g>";
+        drawn(&shadow.replace("rect", "rect stroke-dasharray='1' stroke='red'")).unwrap();
         refusal(&("<g>".repeat(100_000) + &"</g>".repeat(100_000)));
         assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
     }
