@@ -37,6 +37,8 @@ struct Family {
     padding: Padding,
     /// Whether the model never sees what a text is filled up with.
     blind_to_padding: bool,
+    /// Whether it was trained without a mask.
+    unmasked: bool,
     cleaning: Cleaning,
     pooled_is_projected: bool,
     sigmoid: bool,
@@ -51,6 +53,7 @@ const FAMILIES: [Family; 4] = [
     Family {
         padding: Padding::Full(PaddingSide::Right),
         blind_to_padding: false,
+        unmasked: true,
         cleaning: Cleaning::Lower,
         pooled_is_projected: true,
         sigmoid: true,
@@ -66,6 +69,7 @@ const fn family(model_type: &'static str, context_length: Option<usize>) -> Fami
         context_length,
         padding: Padding::Longest,
         blind_to_padding: true,
+        unmasked: false,
         cleaning: Cleaning::None,
         pooled_is_projected: false,
         sigmoid: false,
@@ -186,7 +190,14 @@ impl Beside {
         Ok(Rules {
             family: family.model_type.to_owned(),
             dim: None,
-            text: TextRules { context_length, pad_id, padding, cleaning, prefix: None },
+            text: TextRules {
+                context_length,
+                pad_id,
+                padding,
+                unmasked: family.unmasked,
+                cleaning,
+                prefix: None,
+            },
             pooled_is_projected: family.pooled_is_projected,
             sigmoid: family.sigmoid,
             logits: None,
@@ -216,6 +227,7 @@ impl Beside {
             text: TextRules {
                 context_length: length(&text["context_length"]).unwrap_or(OPEN_CLIP_CONTEXT),
                 pad_id,
+                unmasked: false,
                 padding: if blind { Padding::Longest } else { Padding::Full(PaddingSide::Right) },
                 cleaning,
                 prefix: nllb.then(|| NLLB_ENGLISH.to_owned()),
@@ -267,6 +279,7 @@ fn typed(family: &Family, config: &ModelConfig) -> Rules {
             context_length: config.text_config.max_position_embeddings(),
             pad_id: config.text_config.pad_token_id(),
             padding: family.padding,
+            unmasked: family.unmasked,
             cleaning: family.cleaning,
             prefix: None,
         },
@@ -307,7 +320,12 @@ mod tests {
         assert_eq!((rules.text.context_length, rules.text.pad_id), (64, 7));
         assert_eq!(rules.text.padding, Padding::Full(PaddingSide::Right));
         assert_eq!(rules.text.cleaning, Cleaning::Lower);
-        assert!(rules.pooled_is_projected && rules.sigmoid && rules.dim.is_none());
+        assert!(
+            rules.text.unmasked
+                && rules.pooled_is_projected
+                && rules.sigmoid
+                && rules.dim.is_none()
+        );
         let vocabulary =
             ("tokenizer.json", r#"{"model": {"vocab": [["<unk>", 0], ["</s>", -1]]}}"#);
         let class = r#"{"tokenizer_class": "SiglipTokenizer", "pad_token": {"content": "</s>"},

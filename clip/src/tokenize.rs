@@ -24,6 +24,9 @@ pub struct TextRules {
     pub pad_id: i64,
     /// How far they are filled up.
     pub padding: Padding,
+    /// Whether the model was trained without a mask, so that a graph which demands one is to see the
+    /// filling as well.
+    pub unmasked: bool,
     /// What is done to the words beforehand.
     pub cleaning: Cleaning,
     /// What stands before every text.
@@ -133,7 +136,7 @@ pub struct TokenIds {
 pub struct TokenBatch {
     /// `[B, L]`, row by row.
     pub input_ids: Vec<i64>,
-    /// `[B, L]`: 1 for a real token, 0 for padding.
+    /// `[B, L]`: 1 for what the model is to see, 0 for padding.
     pub attention_mask: Vec<i64>,
     /// `B`
     pub batch: usize,
@@ -187,11 +190,15 @@ impl Tokenizer {
         context_length: usize,
         pad_id: i64,
     ) -> Result<Self, TokenizeError> {
-        let (padding, cleaning) = (Padding::Longest, Cleaning::None);
-        Self::with_rules(
-            path,
-            TextRules { context_length, pad_id, padding, cleaning, prefix: None },
-        )
+        let rules = TextRules {
+            context_length,
+            pad_id,
+            padding: Padding::Longest,
+            unmasked: false,
+            cleaning: Cleaning::None,
+            prefix: None,
+        };
+        Self::with_rules(path, rules)
     }
 
     /// As [`from_file`](Self::from_file), for models that want more than that.
@@ -288,6 +295,7 @@ impl Tokenizer {
             Padding::Longest => (longest, PaddingSide::Right),
             Padding::Full(side) => (self.rules.context_length.max(longest), side),
         };
+        let masked = i64::from(self.rules.unmasked);
         let mut input_ids = Vec::with_capacity(texts.len() * length);
         let mut attention_mask = Vec::with_capacity(texts.len() * length);
         for text in texts {
@@ -298,7 +306,7 @@ impl Tokenizer {
             };
             for (padding, ids) in [(before, text.ids.as_slice()), (behind, &[])] {
                 input_ids.extend(std::iter::repeat_n(self.rules.pad_id, padding));
-                attention_mask.extend(std::iter::repeat_n(0, padding));
+                attention_mask.extend(std::iter::repeat_n(masked, padding));
                 input_ids.extend(ids);
                 attention_mask.extend(std::iter::repeat_n(1, ids.len()));
             }
@@ -382,6 +390,8 @@ mod tests {
         let batch = left.pad_batch(&[&short]);
         assert_eq!(batch.input_ids, [0, 0, 0, 0, 2, 3]);
         assert_eq!(batch.attention_mask, [0, 0, 0, 0, 1, 1]);
+        left.rules.unmasked = true;
+        assert_eq!(left.pad_batch(&[&short]).attention_mask, [1; 6]);
     }
 
     #[test]
