@@ -122,6 +122,15 @@ fn classify_names_what_is_wrong_with_its_labels_and_its_picture() {
     assert!(template.contains("{}"), "{template}");
     let none = refused(&classify(&[picture, "--labels-file", "/nowhere/labels"]));
     assert!(none.contains("/nowhere/labels"), "{none}");
+    let list = temp.path().join("labels.txt");
+    let listed = |text: String| {
+        std::fs::write(&list, text).unwrap();
+        refused(&classify(&[picture, "--labels-file", list.to_str().unwrap()]))
+    };
+    let empty = listed("\n \n".to_owned());
+    assert!(empty.contains("at least one label is needed"), "{empty}");
+    let many = listed((0..10_000).map(|n| format!("label {n}\n")).collect());
+    assert!(many.contains("at most 2000 labels are accepted, found 10000"), "{many}");
     std::fs::write(temp.path().join("words.jpg"), "words").unwrap();
     let words = temp.path().join("words.jpg");
     let words = refused(&classify(&[words.to_str().unwrap(), "--labels", "a"]));
