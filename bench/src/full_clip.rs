@@ -86,7 +86,7 @@ pub(crate) fn measure_indexing(workshop: &Workshop<'_>) -> Result<()> {
     )
 }
 
-/// A training step beside the same written plainly in PyTorch, and open_clip's.
+/// A training step beside the same written plainly in `PyTorch`, and `open_clip`'s.
 pub(crate) fn measure_step() -> Result<()> {
     println!("\n## A training step, ViT-B/32, 16 pairs, f32, two threads\n");
     println!("Texts of 16 tokens:\n");

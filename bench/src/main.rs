@@ -43,6 +43,9 @@ struct Arguments {
     /// Sizes of the collections of `nearest`.
     #[arg(long, value_delimiter = ',', default_value = "20000,200000")]
     counts: Vec<usize>,
+    /// Pictures of `collection`.
+    #[arg(long, default_value_t = 20_000)]
+    collection: usize,
     /// Where is kept what takes long to make.
     #[arg(long, default_value = "target/bench")]
     work: PathBuf,
@@ -60,15 +63,15 @@ enum What {
     FullTowers,
     /// A full-size ViT-B/32: as `index`, beside Python.
     FullIndex,
-    /// A full-size ViT-B/32: a training step beside PyTorch and open_clip.
+    /// A full-size ViT-B/32: a training step beside `PyTorch` and `open_clip`.
     FullStep,
-    /// The graph against the scan and against USearch; wants --captions, and minutes to build.
+    /// The graph against the scan and against `USearch`; wants --captions, and minutes to build.
     Nearest,
-    /// 20,000 pictures by the starter and by ViT-B/32: memory while indexing and serving, how soon
+    /// Many pictures by the starter and by ViT-B/32: memory while indexing and serving, how soon
     /// it is ready, how long a search takes.
     Collection,
     /// Where there is a GPU: a full-size ViT-B/32's training step in bf16 and indexing in fp16, beside
-    /// open_clip and transformers; only where it is named.
+    /// `open_clip` and transformers; only where it is named.
     Gpu,
     /// A hundred kills at random moments of indexing; only where it is named.
     Kills,
@@ -78,12 +81,10 @@ enum What {
     Served,
 }
 
-/// Pictures of a collection.
-const COLLECTION: usize = 20_000;
-
 fn main() -> Result<()> {
     runtime::environment::settle(&[]);
-    let Arguments { what, model, pictures, captions, counts, work } = Arguments::parse();
+    let arguments = Arguments::parse();
+    let Arguments { what, model, pictures, captions, counts, collection, work } = arguments;
     std::fs::create_dir_all(&work)?;
     let named = |part| what.contains(&part);
     let wanted = |part| what.is_empty() || named(part);
@@ -115,7 +116,7 @@ fn main() -> Result<()> {
         println!("\nnearest is left out: it wants --captions FILE.tar");
     }
     if wanted(What::Collection) {
-        let pictures = workshop.pictures(COLLECTION)?;
+        let pictures = workshop.pictures(collection)?;
         collection::measure(&model, &pictures)?;
         collection::measure(&workshop.bundle()?, &pictures)?;
     }

@@ -21,7 +21,7 @@ struct Asked {
     times: Vec<Duration>,
 }
 
-/// Compares both ways over so many vectors, which lie in `folder` for USearch as well.
+/// Compares both ways over so many vectors, which lie in `folder` for `USearch` as well.
 pub(crate) fn measure(real: &Vectors, counts: &[usize], folder: &Path) -> Result<()> {
     println!("\n## Ten nearest pictures of a caption, one thread\n");
     println!(
