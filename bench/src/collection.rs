@@ -1,12 +1,13 @@
 //! A large collection from its first picture to its searches: memory, readiness, answers.
 
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use crate::peers::output_of;
 use crate::program::{Server, command};
 use crate::timing::at;
 
@@ -14,6 +15,8 @@ const SEARCHES: usize = 1000;
 /// Shares of the indexing time at which memory is shown.
 const SHARES: [f64; 5] = [0.1, 0.25, 0.5, 0.75, 1.0];
 const STARTS: usize = 5;
+/// Looks at the page with Node and Chromium.
+const PAGE: &str = "web/tests/speed.js";
 
 pub(crate) fn measure(model: &Path, pictures: &Path) -> Result<()> {
     let temp = tempfile::tempdir()?;
@@ -91,6 +94,10 @@ fn serve(model: &Path, data: &Path) -> Result<()> {
     let (median, slow) = (at(&times, 0.5), at(&times, 0.99));
     println!("| a search, text cached, {path} | {median:.2} ms | {slow:.2} ms (99 %) |");
     let mib = resident_mib(&server.process).context("the server ended")?;
-    println!("| resident | {mib} MiB | |");
+    println!("| resident | {mib} MiB | |\n");
+    match output_of(Command::new("node").arg(PAGE).arg(&server.address)) {
+        Ok(table) => println!("{table}"),
+        Err(error) => println!("the page is left out: {error:#}"),
+    }
     Ok(())
 }

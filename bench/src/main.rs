@@ -4,6 +4,7 @@
 //! are taken in turn in the same run, because machines differ and are shared.
 #![expect(clippy::print_stdout, reason = "the figures are what this program is for")]
 
+mod augment;
 mod collection;
 mod full_clip;
 mod indexing;
@@ -65,10 +66,12 @@ enum What {
     FullIndex,
     /// A full-size ViT-B/32: a training step beside `PyTorch` and `open_clip`.
     FullStep,
+    /// Pictures made ready for training, beside torchvision.
+    Augment,
     /// The graph against the scan and against `USearch`; wants --captions, and minutes to build.
     Nearest,
     /// Many pictures by the starter and by ViT-B/32: memory while indexing and serving, how soon
-    /// it is ready, how long a search takes.
+    /// it is ready, how long a search takes, how soon the page stands and how smoothly it scrolls.
     Collection,
     /// Where there is a GPU: a full-size ViT-B/32's training step in bf16 and indexing in fp16, beside
     /// `open_clip` and transformers; only where it is named.
@@ -108,6 +111,9 @@ fn main() -> Result<()> {
     }
     if wanted(What::FullStep) {
         full_clip::measure_step()?;
+    }
+    if wanted(What::Augment) {
+        augment::measure(&workshop)?;
     }
     if wanted(What::Nearest) && !(captions.is_empty() && what.is_empty()) {
         let vectors = work.join("vectors");

@@ -67,6 +67,9 @@ test("a_line_parts_good_hits_from_weaker_ones_and_says_when_nothing_matches", as
   await ask(page, "a hot-air balloon over a glacier");
   await line.getByText("These come nearest").waitFor();
   assert.equal((await page.getByRole("status").first().textContent()).split(".")[0], "Nothing here really matches");
+  // Its bar is as short as that: being the best of what there is makes no good match.
+  const fits = await page.locator("[data-index='0']").getAttribute("aria-label");
+  assert.ok(Number(fits.match(/fits (\d+) %/)[1]) < 50, fits);
   // Nobody can tell for pictures, and nothing was asked for at the start.
   await page.locator("[data-index='0']").focus();
   await page.keyboard.press("+");

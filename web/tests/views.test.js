@@ -122,6 +122,28 @@ test("of_twenty_thousand_hits_only_those_near_the_screen_are_drawn", async () =>
   await page.context().close();
 });
 
+test("pictures_that_were_scrolled_past_are_not_waited_for", async () => {
+  const { page } = await look(chromium, server.address);
+  const waiting = new Set();
+  page.on("requestfailed", (request) => waiting.delete(request.url()));
+  // None is ever answered, as by a server that has too much to do.
+  await page.route("**/thumbnail*", (route) => void waiting.add(route.request().url()));
+  await page.goto("/?q=a+boat");
+  await settled(page);
+  await page.locator("li img").first().waitFor();
+  const first = await page.locator("li img").evaluateAll((images) => images.map(({ src }) => src));
+  await page.evaluate(() => scrollTo(0, 8 * innerHeight));
+  await page.locator(`li img[src="${new URL(first[0]).pathname}${new URL(first[0]).search}"]`).waitFor({ state: "detached" });
+  await page.waitForFunction(() => document.querySelectorAll("li img").length > 0);
+  const shown = await page.locator("li img").evaluateAll((images) => images.map(({ src }) => src));
+  const past = first.filter((src) => !shown.includes(src));
+  assert.ok(past.length > 0);
+  // The browser tells of what it gave up a moment later.
+  for (let tries = 0; tries < 100 && past.some((src) => waiting.has(src)); tries += 1) await page.evaluate(() => new Promise(requestAnimationFrame));
+  assert.deepEqual(past.filter((src) => waiting.has(src)), []);
+  await page.context().close();
+});
+
 test("without_pictures_the_page_says_what_to_do_and_without_a_server_that_there_is_none", async () => {
   const empty = await serve([]);
   const { page, told } = await look(chromium, empty.address);
