@@ -56,6 +56,10 @@ pub struct Manifest {
     /// The learned bias of a sigmoid model.
     #[serde(default)]
     pub logit_bias: Option<f32>,
+    /// How far the cosines of captions with pictures that are not theirs scatter, as a standard
+    /// deviation over a held-out set: the unit in which one model's scores compare with another's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score_deviation: Option<f32>,
     /// Templates that classes are best put into.
     #[serde(default)]
     pub templates: Vec<String>,

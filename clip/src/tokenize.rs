@@ -29,7 +29,7 @@ pub struct TextRules {
     pub unmasked: bool,
     /// What is done to the words beforehand.
     pub cleaning: Cleaning,
-    /// What stands before every text.
+    /// What stands before every text, unless the tokenizer's own file puts it there.
     pub prefix: Option<String>,
 }
 
@@ -205,7 +205,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// As there.
-    pub fn with_rules(path: &Path, rules: TextRules) -> Result<Self, TokenizeError> {
+    pub fn with_rules(path: &Path, mut rules: TextRules) -> Result<Self, TokenizeError> {
         let context_length = rules.context_length;
         let load = |reason: String| TokenizeError::Load { path: path.to_owned(), reason };
         let bytes = match std::fs::read(path) {
@@ -218,10 +218,12 @@ impl Tokenizer {
         let mut inner =
             tokenizers::Tokenizer::from_bytes(bytes).map_err(|error| load(error.to_string()))?;
         inner.with_padding(None);
-        let special = inner.encode("", true).map_err(|error| load(error.to_string()))?.len();
-        if context_length <= special {
+        let special = inner.encode("", true).map_err(|error| load(error.to_string()))?;
+        if context_length <= special.len() {
             return Err(TokenizeError::Context { context_length });
         }
+        // Not twice, where the file itself puts it there.
+        rules.prefix.take_if(|prefix| special.get_tokens().contains(prefix));
         inner
             .with_truncation(Some(TruncationParams {
                 direction: TruncationDirection::Right,
@@ -407,9 +409,19 @@ mod tests {
         ] {
             assert_eq!(cleaning.apply(text), expected, "{cleaning:?}");
         }
-        let mut prefixed = tiny(8).unwrap();
-        prefixed.rules.prefix = Some("run ".to_owned());
-        assert_eq!(prefixed.encode("dog").unwrap().ids, [2, 6, 4, 3]);
+    }
+
+    #[test]
+    fn a_prefix_stands_before_every_text_and_never_twice() {
+        let prefixed = |prefix: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("tokenizer.json");
+            std::fs::write(&path, TINY).unwrap();
+            let rules = tiny(8).unwrap().rules;
+            Tokenizer::with_rules(&path, TextRules { prefix: Some(prefix.to_owned()), ..rules })
+        };
+        assert_eq!(prefixed("run ").unwrap().encode("dog").unwrap().ids, [2, 6, 4, 3]);
+        assert_eq!(prefixed("[CLS]").unwrap().encode("dog").unwrap().ids, [2, 4, 3]);
     }
 
     #[test]

@@ -13,8 +13,17 @@ use serde_json::Value;
 
 use crate::{fixtures, open, refusal};
 
-const LAYOUTS: [&str; 7] =
-    ["siglip", "siglip2_joint", "clip_joint", "immich", "open_clip", "rclip", "jina_clip"];
+const LAYOUTS: [&str; 9] = [
+    "siglip",
+    "siglip2_joint",
+    "clip_joint",
+    "immich",
+    "immich_nllb",
+    "immich_mclip",
+    "open_clip",
+    "rclip",
+    "jina_clip",
+];
 
 fn folder(layout: &str) -> PathBuf {
     fixtures().join("layouts").join(layout)
@@ -145,6 +154,9 @@ fn what_was_understood_of_a_graph_is_told() {
     let told = [immich.text.describe(), immich.image.describe()];
     assert!(told[0].starts_with("text i32 [1, 16] -> embedding f32"), "{}", told[0]);
     assert!(told.iter().all(|told| told.ends_with("one at a time")), "{told:?}");
+    let (_, mclip) = opened("immich_mclip");
+    let told = mclip.text.describe();
+    assert!(told.contains("attention_mask i32 [1, 16]"), "{told}");
     let (_, rclip) = opened("rclip");
     assert_eq!(rclip.image.describe(), "input f16 [b, 3, 24, 24] -> 2051 f16 [b, 12]");
     let (_, jina) = opened("jina_clip");

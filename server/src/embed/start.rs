@@ -64,6 +64,10 @@ pub struct ModelFacts {
     /// Bias of a model whose labels stand for themselves; none where they compete.
     #[serde(skip)]
     pub logit_bias: Option<f32>,
+    /// Standard deviation of the cosines of texts with pictures that they do not fit, where the
+    /// bundle says.
+    #[serde(skip)]
+    pub score_deviation: Option<f32>,
     /// Whether the bundle had reference answers and reproduced them; one without is served
     /// unchecked.
     pub self_checked: bool,
@@ -150,6 +154,7 @@ fn facts_of(bundle: &ModelBundle, model: &Model) -> Result<ModelFacts, EmbedErro
         templates: bundle.templates(),
         logit_scale: logits.logit_scale,
         logit_bias: logits.logit_bias,
+        score_deviation: bundle.manifest.as_ref().and_then(|manifest| manifest.score_deviation),
         self_checked: bundle.manifest.is_some(),
     })
 }

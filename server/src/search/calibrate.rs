@@ -2,14 +2,16 @@
 //!
 //! Cosines have no meaning of their own: how high good ones are differs from model to model and from query
 //! to query. So a score is compared with those of a background: the query's with the collection at
-//! large, and the hits' with everyday words that nobody asked for. What is above both speaks for a match.
+//! large, and the hits' with everyday words that nobody asked for. What is above both speaks for a match;
+//! how far above is counted in deviations of the scores of what does not fit, since how far those scatter
+//! differs from model to model as well.
 
 use clip::Embedding;
 use sha2::{Digest, Sha256};
 
 use super::SearchError;
 use crate::catalog::{Background, Reader, Writer};
-use crate::embed::Embedder;
+use crate::embed::{Embedder, ModelFacts};
 use crate::index::{Key, LiveIndex, Scored};
 
 /// The background queries: what people photograph, in captions of our own, one a line.
@@ -25,16 +27,19 @@ const SUPPORT: std::ops::RangeInclusive<usize> = 1..=10;
 /// One hit of the support for so many pictures.
 const PICTURES_PER_SUPPORT: usize = 50;
 
-/// Logits above the background at which a hit is as likely a match as not, and how fast that turns:
-/// a logistic regression on Flickr8k's and Caltech-101's dev splits (bench/README.md).
-const EVEN: f32 = 9.5;
-const STEEPNESS: f32 = 0.75;
+/// Deviations above the background at which a hit is as likely a match as not, and how fast that
+/// turns: a logistic regression on Flickr8k's and Caltech-101's dev splits (bench/README.md).
+const EVEN: f32 = 3.06;
+const STEEPNESS: f32 = 2.33;
+/// Logits in a deviation, for models that say their scale alone: what they are for the starter. A CLIP
+/// with its scale of 100 comes to a deviation of 0.031.
+const LOGITS: f32 = 3.1;
 
 /// What a query's scores are to be compared with.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Comparison {
-    /// Logits in a cosine of one: the model's own unit, which makes models comparable.
-    scale: f32,
+    /// How far scores scatter by chance: the unit that makes models comparable.
+    deviation: f32,
     /// Mean score of the best hits.
     support: f32,
     /// Mean score that was to be expected without a match.
@@ -49,7 +54,7 @@ impl Comparison {
         query: &Embedding,
         hits: &[Scored],
         words: &[f32],
-        scale: f32,
+        deviation: f32,
     ) -> Self {
         let best = &hits[..hits.len().min(support(index.len()))];
         let keys: Vec<Key> = best.iter().map(|hit| hit.key).collect();
@@ -61,15 +66,22 @@ impl Comparison {
         let shown = dot(words, &index.mean(&keys));
         let sum: f32 = best.iter().map(|hit| hit.score).sum();
         let support = sum / best.len().max(1) as f32;
-        Self { scale, support, background: f32::midpoint(asked, shown) }
+        Self { deviation, support, background: f32::midpoint(asked, shown) }
     }
 
     /// From 0 to 1; from [`super::GOOD`] on the hit rather shows what was asked for than not. Grows with
     /// the score.
     pub(super) fn calibrated(&self, score: f32) -> f32 {
-        let above = self.scale * (f32::midpoint(score, self.support) - self.background);
+        let above = (f32::midpoint(score, self.support) - self.background) / self.deviation;
         1.0 / (1.0 + (-STEEPNESS * (above - EVEN)).exp())
     }
+}
+
+/// How far this model's scores scatter among pictures that do not fit: as its bundle says, or by its
+/// scale. Never zero.
+pub(super) fn deviation(facts: &ModelFacts) -> f32 {
+    let told = facts.score_deviation.filter(|deviation| deviation.is_normal() && *deviation > 0.0);
+    told.unwrap_or(LOGITS / facts.logit_scale.exp())
 }
 
 /// How many of the best hits are looked at together in a collection of so many pictures.
@@ -126,24 +138,24 @@ mod tests {
         LiveIndex::new(index)
     }
 
-    fn compared(scale: f32) -> Vec<f32> {
+    fn compared(deviation: f32) -> Vec<f32> {
         let query = Embedding::new(vec![0.2, 0.0, 1.0]).unwrap();
         let index = collection(&query);
         let hits = index.search(&query, 10, None).unwrap().hits;
-        let comparison = Comparison::of(&index, &query, &hits, &[0.5, 0.1, 0.1], scale);
+        let comparison = Comparison::of(&index, &query, &hits, &[0.5, 0.1, 0.1], deviation);
         hits.iter().map(|hit| comparison.calibrated(hit.score)).collect()
     }
 
     #[test]
     fn a_match_stands_above_the_line_and_the_rest_below() {
-        let calibrated = compared(30.0);
+        let calibrated = compared(0.1);
         assert!(calibrated[0] >= GOOD && calibrated[1] < GOOD, "{calibrated:?}");
         assert!(calibrated.is_sorted_by(|a, b| a >= b) && calibrated[9] > 0.0);
     }
 
     #[test]
-    fn without_scale_nothing_can_be_told() {
-        assert!(compared(0.0).iter().all(|&calibrated| calibrated < GOOD));
+    fn where_scores_scatter_widely_nothing_stands_out() {
+        assert!(compared(10.0).iter().all(|&calibrated| calibrated < GOOD));
     }
 
     #[test]
@@ -153,7 +165,7 @@ mod tests {
         index.insert(1, &Embedding::new(vec![0.6, 0.8]).unwrap()).unwrap();
         let index = LiveIndex::new(index);
         let hits = index.search(&query, 1, None).unwrap().hits;
-        let found = Comparison::of(&index, &query, &hits, &[0.0, 0.5], 10.0);
+        let found = Comparison::of(&index, &query, &hits, &[0.0, 0.5], 0.3);
         // One picture among 33, of which the others are what words score: (0.6 + 32 · 0.4) / 33.
         let background = f32::midpoint((0.6 + 32.0 * 0.4) / 33.0, 0.4);
         assert!((found.background - background).abs() < 1e-6 && found.support == 0.6, "{found:?}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clip::Embedding;
 use tokio::sync::{OnceCell, Semaphore};
 
-use super::calibrate::{Comparison, background, support};
+use super::calibrate::{Comparison, background, deviation, support};
 use super::{Classifier, SearchError};
 use crate::catalog::{Background, DataFolder, PictureId, Reader};
 use crate::embed::Embedder;
@@ -133,12 +133,12 @@ impl Collection {
         let _admitted = self.scans.admitted.try_acquire().map_err(|_| SearchError::Overloaded)?;
         let _running = self.scans.running.acquire().await.map_err(|_| SearchError::Broken)?;
         let index = Arc::clone(&self.index);
-        let scale = self.embedder.facts().logit_scale.exp();
+        let deviation = deviation(self.embedder.facts());
         let scan = tokio::task::spawn_blocking(move || {
             let total = index.len();
             let found = index.search(&query, k.max(support(total)), None)?;
             let comparison = background
-                .map(|words| Comparison::of(&index, &query, &found.hits, &words.mean, scale));
+                .map(|words| Comparison::of(&index, &query, &found.hits, &words.mean, deviation));
             Ok::<_, WrongDimension>((found, total, comparison))
         });
         let found = scan.await.map_err(|_| SearchError::Broken)?;

@@ -63,6 +63,9 @@ pub struct CaptionFigures {
     pub text_to_image: Retrieval,
     /// Each picture seeks one of its captions.
     pub image_to_text: Retrieval,
+    /// Standard deviation of the cosines of captions with pictures that are not theirs; 0 for a
+    /// single picture.
+    pub score_deviation: f32,
 }
 
 /// Figures on a labelled set.
@@ -158,7 +161,29 @@ pub fn captions(
         unusable: found.bad,
         text_to_image: retrieval(&texts, &found.images, &of_text),
         image_to_text: retrieval(&found.images, &texts, &of_image),
+        score_deviation: deviation(&texts, &found.images, &of_text),
     })
+}
+
+/// Pictures that each caption is compared with for [`CaptionFigures::score_deviation`].
+const STRANGERS: usize = 16;
+
+/// The standard deviation of the scores of texts with pictures that are not theirs, some for each,
+/// evenly spread; `of_text` holds the pictures of each text.
+fn deviation(texts: &[Embedding], images: &[Embedding], of_text: &[Vec<usize>]) -> f32 {
+    let step = images.len().div_ceil(STRANGERS).max(1);
+    let (mut count, mut sum, mut squares) = (0.0, 0.0, 0.0);
+    for (place, (text, own)) in texts.iter().zip(of_text).enumerate() {
+        for image in (place % step..images.len()).step_by(step).filter(|i| !own.contains(i)) {
+            let score = f64::from(text.cosine(&images[image]));
+            (count, sum, squares) = (count + 1.0, sum + score, squares + score * score);
+        }
+    }
+    if count == 0.0 {
+        return 0.0;
+    }
+    let mean: f64 = sum / count;
+    (squares / count - mean * mean).max(0.0).sqrt() as f32
 }
 
 /// Zero-shot accuracy: each class is the mean of its filled templates.
@@ -223,4 +248,32 @@ fn usable(all: EmbeddedPictures, set: &Dataset) -> Result<Usable, EvalError> {
         return Err(EvalError::NoPicture { set: set.name() });
     }
     Ok(Usable { images, pairs, bad })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deviation_is_of_the_pictures_that_are_not_a_texts_own() {
+        let unit = |x: f32| Embedding::new(vec![x, (1.0 - x * x).sqrt()]).unwrap();
+        let text = unit(1.0);
+        let images = [unit(0.9), unit(0.5), unit(0.1), unit(0.3)];
+        let own = vec![vec![0]];
+        // 0.5, 0.1 and 0.3: their mean is 0.3, the mean of the squares 0.35 / 3.
+        let found = deviation(std::slice::from_ref(&text), &images, &own);
+        assert!((found - (0.35f32 / 3.0 - 0.09).sqrt()).abs() < 1e-6, "{found}");
+        assert_eq!(deviation(&[text], &images[..1], &own), 0.0);
+    }
+
+    #[test]
+    fn of_many_pictures_an_even_part_is_looked_at() {
+        // Cosines that repeat each ten pictures; each text begins one picture further on.
+        let unit = |x: f32| Embedding::new(vec![x, (1.0 - x * x).sqrt()]).unwrap();
+        let images: Vec<Embedding> = (0..1000u16).map(|i| unit(f32::from(i % 10) / 10.0)).collect();
+        let texts = vec![unit(1.0); 630];
+        let found = deviation(&texts, &images, &vec![Vec::new(); 630]);
+        let whole = (0.285f32 - 0.45 * 0.45).sqrt();
+        assert!((found - whole).abs() < 0.01, "{found}, not {whole}");
+    }
 }

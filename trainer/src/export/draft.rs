@@ -244,6 +244,7 @@ fn manifest(subject: &Subject<'_>, id: ModelId) -> Result<Manifest, ExportError>
         id,
         logit_scale: logit_scale.unwrap_or(subject.model.config.logit_scale_init_value),
         logit_bias: None,
+        score_deviation: None,
         templates: subject.templates.clone(),
         context_length: subject.context_length,
         precisions: BTreeMap::new(),

@@ -229,6 +229,7 @@ fn write(
     free(out)?;
     let wanted = |p| request.precisions.is_empty() || request.precisions.contains(&p);
     let mut draft = Draft::begin(subject, out, &request.licences)?;
+    draft.manifest.score_deviation = trial.as_ref().and_then(Trial::score_deviation);
     narrow::add_exact(&mut draft, subject)?;
     if let (true, Some(trial)) = (wanted(Precision::Fp32), &mut trial) {
         narrow::add_figures(&mut draft, trial)?;

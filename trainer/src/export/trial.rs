@@ -43,6 +43,11 @@ impl<'a, 'b> Trial<'a, 'b> {
         Ok(Some(Self { held_out, trained, around }))
     }
 
+    /// Of the trained model; none where no set with captions is held out.
+    pub(super) fn score_deviation(&self) -> Option<f32> {
+        self.trained.captions.as_ref().map(|captions| captions.score_deviation)
+    }
+
     /// The figures of one precision of `draft` as it will be served.
     pub(super) fn figures(
         &mut self,
