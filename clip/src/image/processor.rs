@@ -9,8 +9,8 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::View;
 use super::settings::{Corner, understand};
+use super::{Cut, View};
 
 /// What a `preprocessor_config.json` says, in Hugging Face's keys; unknown keys are passed over.
 ///
@@ -237,17 +237,44 @@ impl ImageProcessor {
     /// [`process`]: Self::process
     #[must_use]
     pub fn process_view(&self, picture: &RgbImage, view: &View) -> PixelValues {
-        let resized = match view.cut {
-            None => self.resize(picture),
-            Some(cut) => resize(&cut.of(picture), self.width, self.height, self.config.resample),
-        };
-        let top = self.corner.before(resized.height() - self.height);
-        let left = self.corner.before(resized.width() - self.width);
-        let mut values = self.normalize(&resized, top, left);
+        let (resized, shown) = self.resized(picture, view);
+        let mut values = self.normalize(&resized, shown);
         if view.mirrored {
             values.data.chunks_exact_mut(values.width).for_each(<[f32]>::reverse);
         }
         values
+    }
+
+    /// The pixels, `[H, W]` with eight bits a channel, that [`process_view`](Self::process_view)
+    /// normalizes: for whoever changes them before.
+    #[must_use]
+    pub fn view_pixels(&self, picture: &RgbImage, view: &View) -> RgbImage {
+        let (resized, shown) = self.resized(picture, view);
+        let whole = resized.dimensions() == (shown.width, shown.height);
+        let mut pixels = if whole { resized } else { shown.of(&resized) };
+        if view.mirrored {
+            image::imageops::flip_horizontal_in_place(&mut pixels);
+        }
+        pixels
+    }
+
+    /// Rescales and normalizes pixels that have been cut and resized, whatever their sides.
+    #[must_use]
+    pub fn normalized(&self, pixels: &RgbImage) -> PixelValues {
+        let (width, height) = pixels.dimensions();
+        self.normalize(pixels, Cut { x: 0, y: 0, width, height })
+    }
+
+    /// The picture resized, and which part of that a view shows.
+    fn resized(&self, picture: &RgbImage, view: &View) -> (RgbImage, Cut) {
+        let (width, height) = (self.width, self.height);
+        let resized = match view.cut {
+            None => self.resize(picture),
+            Some(cut) => resize(&cut.of(picture), width, height, self.config.resample),
+        };
+        let x = self.corner.before(resized.width() - width);
+        let y = self.corner.before(resized.height() - height);
+        (resized, Cut { x, y, width, height })
     }
 
     /// Width and height of the part of a picture that [`process`](Self::process) shows, in pixels of
@@ -279,9 +306,9 @@ impl ImageProcessor {
         resize(picture, width, height, self.config.resample)
     }
 
-    /// Cuts `[H, W]` at the given corner and lays it out channel by channel.
-    fn normalize(&self, resized: &RgbImage, top: u32, left: u32) -> PixelValues {
-        let (height, width) = (self.height as usize, self.width as usize);
+    /// Lays a part, which lies within the pixels, out channel by channel.
+    fn normalize(&self, resized: &RgbImage, part: Cut) -> PixelValues {
+        let (height, width) = (part.height as usize, part.width as usize);
         let (factor, mean, std) =
             (self.config.rescale_factor as f32, self.config.image_mean, self.config.image_std);
         // one multiplication and one addition a value: (v·factor − mean) / std
@@ -292,7 +319,7 @@ impl ImageProcessor {
         let (green, blue) = rest.split_at_mut(height * width);
         let stride = resized.width() as usize * 3;
         for y in 0..height {
-            let start = (top as usize + y) * stride + left as usize * 3;
+            let start = (part.y as usize + y) * stride + part.x as usize * 3;
             let (pixels, _) = resized.as_raw()[start..start + width * 3].as_chunks::<3>();
             for (x, pixel) in pixels.iter().enumerate() {
                 let at = y * width + x;
@@ -383,7 +410,6 @@ fn resize_once(
 
 #[cfg(test)]
 mod tests {
-    use super::super::Cut;
     use super::*;
 
     fn squash(height: u32, width: u32) -> ImageProcessorConfig {
@@ -470,6 +496,24 @@ mod tests {
             processor.process_view(&halves(16, 8), &View { cut: Some(right), mirrored: false });
         assert!(blue.data[..32].iter().all(|&red| red < -0.9), "{blue:?}");
         assert!(blue.data[64..].iter().all(|&blue| blue > 0.9), "{blue:?}");
+    }
+
+    #[test]
+    fn the_pixels_of_a_view_are_those_that_it_normalizes() {
+        let crop = ImageProcessorConfig {
+            size: Size::Shortest { shortest_edge: 6 },
+            crop_size: Some(Size::Side(4)),
+            ..ImageProcessorConfig::default()
+        };
+        let picture = RgbImage::from_fn(20, 13, |x, y| [x as u8 * 9, y as u8 * 9, 77].into());
+        let cut = Some(Cut { x: 3, y: 1, width: 11, height: 12 });
+        for processor in [squash(4, 8), crop].map(|config| ImageProcessor::new(config).unwrap()) {
+            for (cut, mirrored) in [(None, false), (None, true), (cut, false), (cut, true)] {
+                let view = View { cut, mirrored };
+                let pixels = processor.view_pixels(&picture, &view);
+                assert_eq!(processor.normalized(&pixels), processor.process_view(&picture, &view));
+            }
+        }
     }
 
     #[test]
