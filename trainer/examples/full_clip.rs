@@ -20,7 +20,8 @@ use clip::{Embedding, ModelBundle, TokenIds};
 use clipsight_trainer::export::{Inputs, Request, Samples, Subject, export_unmeasured};
 use clipsight_trainer::model::{DualEncoder, LOGIT_SCALE, ModelError, Side, Torch, Weights};
 use clipsight_trainer::objectives::{info_nce, related_pairs};
-use clipsight_trainer::optimizer::{AdamW, Gradients, Parameter};
+use clipsight_trainer::optimizer::{Gradients, Optimizer, Parameter};
+use clipsight_trainer::recipe::OptimizerSection;
 use runtime::{Model, ModelOptions};
 use tch::{Device, Kind, Tensor};
 
@@ -152,7 +153,7 @@ fn train(model: &DualEncoder, weights: &Weights, batch: &Batch) -> Result<Weight
         let name = name.to_owned();
         parameters.push(Parameter { name, tensor, learning_rate: LEARNING_RATE, decays: true });
     }
-    let mut optimizer = AdamW::new(WEIGHT_DECAY);
+    let mut optimizer = Optimizer::new(OptimizerSection::default(), WEIGHT_DECAY);
     let rows = Tensor::arange(batch.ids.size()[0], (Kind::Int64, Device::Cpu));
     let related = related_pairs(&rows, &rows);
     let mut losses = Vec::new();

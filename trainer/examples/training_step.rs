@@ -17,8 +17,8 @@ use clip::config::{
 use clipsight_trainer::device::{Placement, moved};
 use clipsight_trainer::model::{DualEncoder, LOGIT_SCALE, Torch, Weights};
 use clipsight_trainer::objectives::{info_nce, related_pairs};
-use clipsight_trainer::optimizer::{AdamW, Gradients, Parameter};
-use clipsight_trainer::recipe::Precision;
+use clipsight_trainer::optimizer::{Gradients, Optimizer, Parameter};
+use clipsight_trainer::recipe::{OptimizerSection, Precision};
 use tch::{Device, Kind, Tensor};
 
 /// As the peers train.
@@ -153,7 +153,7 @@ fn run(
         let decays = tensor.dim() >= 2;
         parameters.push(Parameter { name, tensor, learning_rate: LEARNING_RATE, decays });
     }
-    let mut optimizer = AdamW::new(WEIGHT_DECAY);
+    let mut optimizer = Optimizer::new(OptimizerSection::default(), WEIGHT_DECAY);
     let (mut losses, mut unread) = (Vec::new(), None::<Tensor>);
     let mut start = Instant::now();
     for step in 0..WARM_UP + steps {

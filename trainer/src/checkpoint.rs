@@ -1,4 +1,5 @@
-//! Where a run stood: all that is learned, the optimizer's state and the step, in one file.
+//! Where a run stood: all that is learned, its average, the optimizer's state and the step, in one
+//! file.
 //!
 //! Locked towers are not in it: the recipe names their files, and their digest is kept so that
 //! other weights under the same name are noticed.
@@ -22,6 +23,8 @@ pub struct Checkpoint {
     pub weights: BTreeMap<String, Tensor>,
     /// The optimizer's state, by its own names.
     pub optimizer: BTreeMap<String, Tensor>,
+    /// The average of the learned weights, by name; empty where the recipe asks for none.
+    pub average: BTreeMap<String, Tensor>,
     /// sha-256 over the files of both towers.
     pub towers: String,
 }
@@ -66,7 +69,9 @@ impl Checkpoint {
         std::fs::create_dir_all(folder).map_err(error)?;
         let path = folder.join(format!("step-{:08}.safetensors", self.step));
         let mut file = TensorFile::default();
-        for (kind, tensors) in [("weights", &self.weights), ("optimizer", &self.optimizer)] {
+        for (kind, tensors) in
+            [("weights", &self.weights), ("optimizer", &self.optimizer), ("average", &self.average)]
+        {
             for (name, tensor) in tensors {
                 file.tensors.insert(format!("{kind}/{name}"), tensor.shallow_clone());
             }
@@ -95,6 +100,8 @@ impl Checkpoint {
                 checkpoint.weights.insert(name.to_owned(), tensor);
             } else if let Some(name) = name.strip_prefix("optimizer/") {
                 checkpoint.optimizer.insert(name.to_owned(), tensor);
+            } else if let Some(name) = name.strip_prefix("average/") {
+                checkpoint.average.insert(name.to_owned(), tensor);
             }
         }
         let word = |key: &'static str| {
@@ -136,6 +143,7 @@ mod tests {
             step,
             weights: [("p.weight".to_owned(), Tensor::from_slice(&[step as f32]))].into(),
             optimizer: [("first.p.weight".to_owned(), Tensor::from_slice(&[0.5f32]))].into(),
+            average: [("p.weight".to_owned(), Tensor::from_slice(&[0.25f32]))].into(),
             towers: "abc".to_owned(),
         }
     }
@@ -152,6 +160,7 @@ mod tests {
         assert_eq!((newest.step, newest.towers.as_str()), (10, "abc"));
         assert_eq!(newest.weights["p.weight"], Tensor::from_slice(&[10f32]));
         assert_eq!(newest.optimizer.keys().collect::<Vec<_>>(), ["first.p.weight"]);
+        assert_eq!(newest.average["p.weight"], Tensor::from_slice(&[0.25f32]));
     }
 
     #[test]

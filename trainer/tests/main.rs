@@ -7,6 +7,7 @@ mod dual_encoder;
 mod exporting;
 mod layouts;
 mod operations;
+mod optimizers;
 mod tiny;
 mod towers;
 mod training;

@@ -87,11 +87,13 @@ fn measure_run(
     anyhow::ensure!(args.precision.is_none(), "--precision is for bundles; a run computes in f32");
     let run = Run::open(&args.model)?;
     let mut encoder = Encoder::from_recipe(&run.recipe)?;
-    restore(&mut encoder, &Checkpoint::newest(&run.checkpoints())?)?;
+    let checkpoint = Checkpoint::newest(&run.checkpoints())?;
+    restore(&mut encoder, &checkpoint)?;
+    let of = if checkpoint.average.is_empty() { "" } else { ", average of the weights" };
     let cache = run.cache();
     let templates = templates.unwrap_or_else(|| run.recipe.templates());
     let mut embedder = RunEmbedder { pass: pass(&encoder, &cache, around) };
-    measure(args, &mut embedder, &templates, "fp32 (libtorch)".to_owned())
+    measure(args, &mut embedder, &templates, format!("fp32 (libtorch){of}"))
 }
 
 fn measure_bundle(

@@ -191,6 +191,9 @@ pub fn export(
     let mut encoder = Encoder::from_recipe(&run.recipe)?;
     let checkpoint = Checkpoint::newest(&run.checkpoints())?;
     restore(&mut encoder, &checkpoint).map_err(Box::new)?;
+    if !checkpoint.average.is_empty() {
+        around.watch.say("what is exported is the average of the weights (train.ema)");
+    }
     let subject = Subject {
         model: &encoder.model,
         weights: &encoder.weights,

@@ -8,6 +8,8 @@
 mod data;
 mod image;
 mod model;
+mod named;
+mod optimizer;
 mod resolve;
 mod train;
 
@@ -19,6 +21,7 @@ pub use model::{
     ImageEncoder, ImageTowerSection, ModelKind, ModelSection, ProjectionKind, ProjectionSection,
     Start, TextEncoder, TextTowerSection, Towers,
 };
+pub use optimizer::{AdamW, Lamb, Lars, OptimizerSection, Schedule, Sgd};
 pub use resolve::{RecipeError, Resolver, from_table, load, load_from};
 pub use train::{EvalSection, Objective, Precision, TrainSection};
 

@@ -294,7 +294,9 @@ mod tests {
 
     #[test]
     fn a_resolved_recipe_reads_back_as_itself() {
-        let recipe = resolve(TEXT, &["train.seed=7", "data.0.weight=2.5"]).unwrap();
+        let sets =
+            ["train.seed=7", "data.0.weight=2.5", "train.logit_scale_init=4.605170185988092"];
+        let recipe = resolve(TEXT, &sets).unwrap();
         assert_eq!((recipe.train.seed, recipe.data[0].weight), (7, 2.5));
         let again = resolve(&toml::to_string(&recipe).unwrap(), &[]).unwrap();
         assert_eq!(recipe, again);

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{RecipeError, finite, one, wrong};
+use super::named::named;
+use super::{OptimizerSection, RecipeError, Schedule, finite, one, wrong};
 
 /// `[train]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,7 +21,7 @@ pub struct TrainSection {
     /// Steps over which the learning rates rise from zero.
     #[serde(default)]
     pub warmup_steps: u64,
-    /// Decoupled weight decay of matrices; biases and `logit_scale` have none.
+    /// Weight decay of matrices; biases and `logit_scale` have none.
     #[serde(default)]
     pub weight_decay: f64,
     /// Decides the start, the order and the captions drawn.
@@ -35,6 +36,16 @@ pub struct TrainSection {
     /// Start of `logit_scale`, as a log; where absent a checkpoint's own, or ln(1/0.07).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logit_scale_init: Option<f64>,
+    /// Memory of the average of the weights that is measured and exported; where absent the weights
+    /// of the last step are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
+    /// How gradients become changes.
+    #[serde(default, deserialize_with = "named")]
+    pub optimizer: OptimizerSection,
+    /// The learning rates after the warm-up.
+    #[serde(default, deserialize_with = "named")]
+    pub schedule: Schedule,
 }
 
 /// The losses.
@@ -85,13 +96,18 @@ impl TrainSection {
     pub(super) fn validate(&self) -> Result<(), RecipeError> {
         finite("train.weight_decay", self.weight_decay)?;
         finite("train.grad_clip", self.grad_clip)?;
+        self.optimizer.validate()?;
+        self.schedule.validate()?;
+        if self.ema.is_some_and(|memory| !(memory > 0.0 && memory < 1.0)) {
+            return wrong("train.ema", "must lie between 0 and 1, as 0.999");
+        }
         if self.batch_size < 2 {
             return wrong("train.batch_size", "must be at least 2: a pair alone has no negatives");
         }
         if self.epochs == 0 {
             return wrong("train.epochs", "is 0, but nothing is learned in no epoch");
         }
-        let fits = |scale| (0.0..=f64::from(clip::config::LOGIT_SCALE_MAX)).contains(&scale);
+        let fits = |scale| (0.0..=100f64.ln()).contains(&scale);
         if self.logit_scale_init.is_some_and(|scale| !fits(scale)) {
             return wrong("train.logit_scale_init", "is a log and must lie between 0 and ln 100");
         }

@@ -6,6 +6,7 @@
 //! a step is random but its draws, and those are a function of (seed, epoch).
 
 mod dropout;
+mod ema;
 mod ledger;
 mod material;
 mod parameters;
@@ -26,17 +27,18 @@ use crate::encoder::{Encoder, EncoderError};
 use crate::eval::{self, CaptionFigures, Embedder, EvalError, LabelFigures, RunEmbedder};
 use crate::model::{LOGIT_SCALE, ModelError, Side};
 use crate::objectives::{info_nce, related_pairs};
-use crate::optimizer::{AdamW, Gradients, StateError};
+use crate::optimizer::{Gradients, Optimizer, StateError};
 use crate::run::{Run, RunError};
-use crate::schedule::warmup_cosine;
+use crate::schedule;
 use crate::watch::{Stop, Watch};
 
 use dropout::dropout;
+use ema::Average;
 use ledger::{Ledger, Step};
 pub use material::HeldOut;
 use material::Material;
 pub use parameters::restore;
-use parameters::{collect, learned_state};
+use parameters::{collect, learned_state, resume};
 
 /// Who looks on, who may ask to stop, and how many threads decode.
 pub struct Surroundings<'a> {
@@ -134,11 +136,21 @@ pub enum TrainError {
     Torch(#[from] tch::TchError),
 }
 
-/// A line of `metrics.jsonl` for a measurement: recall of pictures by words at the top level.
+/// A line of `metrics.jsonl` for a measurement.
 #[derive(Serialize)]
 struct FiguresLine<'a> {
     step: u64,
     epoch: u64,
+    #[serde(flatten)]
+    found: Found<'a>,
+    /// Where `found` is of their average.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_weights: Option<Found<'a>>,
+}
+
+/// Figures as a line has them: recall of pictures by words at the top level.
+#[derive(Serialize)]
+struct Found<'a> {
     #[serde(flatten)]
     text_to_image: Option<&'a clip::metrics::Retrieval>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -164,11 +176,16 @@ pub fn train(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
     let held_out = HeldOut::open(recipe)?;
     let material = Material::prepare(run, &mut encoder, around)?;
     let parameters = collect(&mut encoder)?;
-    let mut optimizer = AdamW::new(recipe.train.weight_decay);
+    let mut optimizer = Optimizer::new(recipe.train.optimizer, recipe.train.weight_decay);
+    let average = |decay| Average::begin(decay, &parameters);
+    let mut average = recipe.train.ema.map(average).transpose()?;
     let mut step = 0;
     if let Some(checkpoint) = resumable(run)? {
-        restore(&mut encoder, &checkpoint)?;
+        resume(&mut encoder, &checkpoint)?;
         optimizer.restore(checkpoint.step, checkpoint.optimizer, &parameters)?;
+        if let Some(average) = &mut average {
+            average.restore(checkpoint.average, &parameters)?;
+        }
         step = checkpoint.step;
         around.watch.say(&format!("going on after step {step}"));
     }
@@ -202,12 +219,16 @@ pub fn train(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
             let related = related_pairs(&pictures?, &captions?); // [B, B]
             let loss = info_nce(&images, &texts, &logit_scale, &related); // []
             let gradients = Gradients::of(&loss, &parameters, recipe.train.grad_clip)?;
-            let rate = warmup_cosine(step, recipe.train.warmup_steps, total);
+            let (schedule, warmup) = (&recipe.train.schedule, recipe.train.warmup_steps);
+            let rate = schedule::share(schedule, step, warmup, total);
             optimizer.step(&parameters, &gradients, rate)?;
             tch::no_grad(|| {
                 let _ = logit_scale.shallow_clone().clamp_(0.0, f64::from(LOGIT_SCALE_MAX));
             });
             step += 1;
+            if let Some(average) = &mut average {
+                average.follow(&parameters, step)?;
+            }
             for sample in batch.bad {
                 if broken.insert(sample.key.clone()) {
                     around.watch.say(&format!("{} left out: {}", sample.key, sample.reason));
@@ -224,7 +245,7 @@ pub fn train(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
             ledger.add(handed_over, around.watch)?;
             if around.stop.asked() {
                 ledger.settle(around.watch)?;
-                checkpoint(run, &encoder, &optimizer, step)?;
+                checkpoint(run, &encoder, &optimizer, average.as_ref(), step)?;
                 curves.redraw(around.watch);
                 let unusable = material.unusable() + broken.len();
                 return Ok(Outcome { steps: step, finished: false, unusable, figures });
@@ -232,12 +253,14 @@ pub fn train(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
         }
         ledger.settle(around.watch)?;
         if (epoch + 1) % recipe.eval.every_epochs == 0 || step == total {
-            figures = measure(run, &encoder, &held_out, around)?;
-            ledger.metrics.add(&figures.line(step, epoch + 1))?;
+            let last;
+            (figures, last) = measure_now(run, &mut encoder, average.as_ref(), &held_out, around)?;
+            ledger.metrics.add(&figures.line(step, epoch + 1, last.as_ref()))?;
             curves.redraw(around.watch);
-            around.watch.say(&format!("epoch {}: {}", epoch + 1, figures.sentence()));
+            let of = if average.is_some() { ", average of the weights" } else { "" };
+            around.watch.say(&format!("epoch {}{of}: {}", epoch + 1, figures.sentence()));
         }
-        checkpoint(run, &encoder, &optimizer, step)?;
+        checkpoint(run, &encoder, &optimizer, average.as_ref(), step)?;
         ledger.resume();
     }
     let unusable = material.unusable() + broken.len();
@@ -256,7 +279,8 @@ fn resumable(run: &Run) -> Result<Option<Checkpoint>, CheckpointError> {
 fn checkpoint(
     run: &Run,
     encoder: &Encoder,
-    optimizer: &AdamW,
+    optimizer: &Optimizer,
+    average: Option<&Average>,
     step: u64,
 ) -> Result<(), TrainError> {
     let (weights, towers) = (learned_state(encoder), encoder.digest.clone());
@@ -265,9 +289,28 @@ fn checkpoint(
             return Err(TrainError::NotFinite { step, name: name.clone() });
         }
     }
-    let all = Checkpoint { step, weights, optimizer: optimizer.state(), towers };
+    let average = average.map(Average::state).unwrap_or_default();
+    let all = Checkpoint { step, weights, optimizer: optimizer.state(), average, towers };
     all.save(&run.checkpoints())?;
     Ok(())
+}
+
+/// What the model is worth at this moment: the average of the weights where there is one, and then
+/// the weights of the last step too, where locked towers answer from the cache.
+fn measure_now(
+    run: &Run,
+    encoder: &mut Encoder,
+    average: Option<&Average>,
+    held_out: &HeldOut,
+    around: &mut Surroundings<'_>,
+) -> Result<(Figures, Option<Figures>), EvalError> {
+    let Some(average) = average else {
+        return Ok((measure(run, encoder, held_out, around)?, None));
+    };
+    let cheap = [Side::Image, Side::Text].into_iter().all(|side| encoder.rates.is_locked(side));
+    let last = cheap.then(|| measure(run, encoder, held_out, around)).transpose()?;
+    let averaged = average.in_place(encoder, |encoder| measure(run, encoder, held_out, around))?;
+    Ok((averaged, last))
 }
 
 /// Measures a run's model, as it is in `encoder`, on the held-out sets.
@@ -317,10 +360,12 @@ pub fn pass<'a>(
 }
 
 impl Figures {
-    fn line(&self, step: u64, epoch: u64) -> FiguresLine<'_> {
-        FiguresLine {
-            step,
-            epoch,
+    fn line<'a>(&'a self, step: u64, epoch: u64, last: Option<&'a Self>) -> FiguresLine<'a> {
+        FiguresLine { step, epoch, found: self.found(), last_weights: last.map(Self::found) }
+    }
+
+    fn found(&self) -> Found<'_> {
+        Found {
             text_to_image: self.captions.as_ref().map(|c| &c.text_to_image),
             image_to_text: self.captions.as_ref().map(|c| &c.image_to_text),
             classification: self.labels.as_ref().map(|l| &l.classification),

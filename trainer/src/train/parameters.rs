@@ -48,16 +48,30 @@ pub(super) fn learned_state(encoder: &Encoder) -> BTreeMap<String, Tensor> {
         .collect()
 }
 
-/// Puts a checkpoint's weights into an encoder made from the same recipe.
+/// Puts a checkpoint's weights into an encoder made from the same recipe, as they are measured and
+/// exported: their average where the recipe asks for one (`train.ema`).
 ///
 /// # Errors
 /// [`TrainError::Towers`] when the towers' files are others now, [`TrainError::Model`] when a
 /// weight has another shape.
 pub fn restore(encoder: &mut Encoder, checkpoint: &Checkpoint) -> Result<(), TrainError> {
+    resume(encoder, checkpoint)?;
+    put_back(encoder, &checkpoint.average)
+}
+
+/// The same as they were learned, to go on from there.
+///
+/// # Errors
+/// As [`restore`].
+pub(super) fn resume(encoder: &mut Encoder, checkpoint: &Checkpoint) -> Result<(), TrainError> {
     if checkpoint.towers != encoder.digest {
         return Err(TrainError::Towers);
     }
-    for (name, saved) in &checkpoint.weights {
+    put_back(encoder, &checkpoint.weights)
+}
+
+fn put_back(encoder: &mut Encoder, weights: &BTreeMap<String, Tensor>) -> Result<(), TrainError> {
+    for (name, saved) in weights {
         if !encoder.weights.has(name) {
             let saved = encoder.moved(saved)?;
             encoder.weights.insert(name.as_str(), saved);
@@ -71,4 +85,19 @@ pub fn restore(encoder: &mut Encoder, checkpoint: &Checkpoint) -> Result<(), Tra
         tch::no_grad(|| tensor.f_copy_(saved))?;
     }
     Ok(())
+}
+
+/// Lets the names of `tensors` point to these; answers what they pointed to before.
+pub(super) fn swapped(
+    encoder: &mut Encoder,
+    tensors: &BTreeMap<String, Tensor>,
+) -> BTreeMap<String, Tensor> {
+    let mut before = BTreeMap::new();
+    for (name, tensor) in tensors {
+        if let Some(old) = encoder.weights.remove(name) {
+            before.insert(name.clone(), old);
+        }
+        encoder.weights.insert(name.as_str(), tensor.shallow_clone());
+    }
+    before
 }
