@@ -8,6 +8,7 @@ mod exporting;
 mod layouts;
 mod operations;
 mod optimizers;
+mod temperature;
 mod tiny;
 mod towers;
 mod training;

@@ -8,6 +8,8 @@
 mod bars;
 mod eval;
 mod export;
+mod model;
+mod temperature;
 mod train;
 
 use std::process::ExitCode;
@@ -31,6 +33,8 @@ enum Command {
     Train(train::TrainArgs),
     /// Measure a bundle or a run on held-out sets.
     Eval(eval::EvalArgs),
+    /// Draw how sharply a model tells pictures apart, at several temperatures.
+    Temperature(temperature::TemperatureArgs),
     /// Write a run's model as a bundle that the server serves.
     Export(export::ExportArgs),
 }
@@ -54,6 +58,7 @@ pub fn main() -> ExitCode {
     let ended = listen().and_then(|()| match cli.command {
         Command::Train(args) => train::run(args, &STOP),
         Command::Eval(args) => eval::run(&args, &STOP),
+        Command::Temperature(args) => temperature::run(&args, &STOP),
         Command::Export(args) => export::run(&args, &STOP),
     });
     match ended {

@@ -5,9 +5,32 @@
 pub(super) struct Axis {
     pub(super) low: f64,
     pub(super) high: f64,
+    pub(super) scale: Scale,
 }
 
+/// What equal distances along an axis mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scale {
+    /// Equal differences.
+    Linear,
+    /// Equal ratios; the range lies above 0.
+    Log,
+}
+
+/// Decades that a logarithmic axis marks by 1, 2 and 5; longer ones by powers of ten alone.
+const FINE_DECADES: f64 = 2.5;
+
 impl Axis {
+    /// From `low` to `high` by equal differences.
+    pub(super) fn linear(low: f64, high: f64) -> Self {
+        Self { low, high, scale: Scale::Linear }
+    }
+
+    /// From `low`, which is above 0, to `high` by equal ratios.
+    pub(super) fn log(low: f64, high: f64) -> Self {
+        Self { low, high, scale: Scale::Log }
+    }
+
     /// Holds all of `values`; none for no finite value. A single value gets some room around it.
     pub(super) fn around(values: impl Iterator<Item = f64>) -> Option<Self> {
         let values = values.filter(|value| value.is_finite());
@@ -18,28 +41,44 @@ impl Axis {
             return None;
         }
         let room = if high > low { 0.0 } else { (low.abs() * 0.1).max(1e-9) };
-        Some(Self { low: low - room, high: high + room })
+        Some(Self::linear(low - room, high + room))
     }
 
     /// Wider by a share of its length at both ends, but not past zero where it lies on one side.
     pub(super) fn widened(self, share: f64) -> Self {
         let room = (self.high - self.low) * share;
         let low = if self.low >= 0.0 { (self.low - room).max(0.0) } else { self.low - room };
-        Self { low, high: self.high + room }
+        Self { low, high: self.high + room, ..self }
     }
 
     /// Where a value lies, 0 at `low` and 1 at `high`.
     pub(super) fn share(self, value: f64) -> f64 {
-        (value - self.low) / (self.high - self.low)
+        match self.scale {
+            Scale::Linear => (value - self.low) / (self.high - self.low),
+            Scale::Log => (value / self.low).ln() / (self.high / self.low).ln(),
+        }
     }
 
-    /// Round numbers within, at most `most` steps apart, with their words.
+    /// Round numbers within, with their words; on a linear axis at most `most` steps apart.
     pub(super) fn marks(self, most: u32) -> Vec<(f64, String)> {
+        if self.scale == Scale::Log {
+            return self.log_marks();
+        }
         let step = round_step((self.high - self.low) / f64::from(most));
         let first = (self.low / step - 1e-9).ceil();
         let numbers = (0..=most).map(|i| (first + f64::from(i)) * step);
         let within = numbers.filter(|number| *number <= self.high + step * 1e-9);
         within.map(|number| (number, words(number, step))).collect()
+    }
+
+    fn log_marks(self) -> Vec<(f64, String)> {
+        let (first, last) = (self.low.log10().floor() as i32, self.high.log10().ceil() as i32);
+        let fine = (self.high / self.low).log10() <= FINE_DECADES;
+        let steps: &[f64] = if fine { &[1.0, 2.0, 5.0] } else { &[1.0] };
+        let numbers =
+            (first..=last).flat_map(|power| steps.iter().map(move |m| m * 10f64.powi(power)));
+        let within = numbers.filter(|n| (self.low * 0.999_999..=self.high * 1.000_001).contains(n));
+        within.map(|number| (number, words(number, number))).collect()
     }
 }
 
@@ -76,7 +115,7 @@ mod tests {
     use super::*;
 
     fn marks(low: f64, high: f64) -> Vec<String> {
-        Axis { low, high }.marks(5).into_iter().map(|(_, words)| words).collect()
+        Axis::linear(low, high).marks(5).into_iter().map(|(_, words)| words).collect()
     }
 
     #[test]
@@ -90,6 +129,18 @@ mod tests {
     }
 
     #[test]
+    fn a_logarithmic_axis_is_marked_by_powers_of_ten_and_where_it_is_short_between_them() {
+        let words = |low, high| -> Vec<String> {
+            Axis::log(low, high).marks(5).into_iter().map(|(_, words)| words).collect()
+        };
+        assert_eq!(words(0.01, 1.0), ["0.01", "0.02", "0.05", "0.1", "0.2", "0.5", "1"]);
+        assert_eq!(words(1.0, 31_000.0), ["1", "10", "100", "1k", "10k"]);
+        assert_eq!(words(3e-5, 1.0), ["1e-4", "0.001", "0.01", "0.1", "1"]);
+        let axis = Axis::log(0.01, 1.0);
+        assert!((axis.share(0.1) - 0.5).abs() < 1e-12 && axis.share(1.0) == 1.0);
+    }
+
+    #[test]
     fn an_axis_holds_its_values_and_leaves_out_what_is_no_number() {
         let axis = Axis::around([2.0, f64::NAN, 1.0, f64::INFINITY].into_iter()).unwrap();
         assert_eq!((axis.low, axis.high), (1.0, 2.0));
@@ -99,6 +150,6 @@ mod tests {
         assert!(one.low < 5.0 && one.high > 5.0);
         let zero = Axis::around([0.0].into_iter()).unwrap();
         assert!(!zero.marks(5).is_empty());
-        assert_eq!(Axis { low: 0.1, high: 2.1 }.widened(0.1).low, 0.0);
+        assert_eq!(Axis::linear(0.1, 2.1).widened(0.1).low, 0.0);
     }
 }

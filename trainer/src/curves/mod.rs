@@ -1,6 +1,7 @@
-//! `curves.png`: the figures of a run over its steps, for a look in passing.
+//! `curves.png`: the figures of a run over its steps, for a look in passing; and what `temperature`
+//! draws.
 //!
-//! The picture is drawn from `metrics.jsonl` alone, so a resumed run has all of its past in it.
+//! The curves are drawn from `metrics.jsonl` alone, so a resumed run has all of its past in them.
 //! This room knows nothing of training.
 //! Invariant: a picture that cannot be drawn never stops a run; it is told once.
 
@@ -8,6 +9,7 @@ mod axis;
 mod canvas;
 mod panel;
 mod series;
+mod sharpness;
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -18,8 +20,9 @@ use crate::tensor_file::write_atomically;
 use crate::watch::Watch;
 use axis::Axis;
 use canvas::{Area, Canvas, Color};
-use panel::Line;
+use panel::{Line, Panel};
 use series::{Metrics, smooth};
+pub use sharpness::{draw_sharpness, temperature_words};
 
 /// Width and height of the picture.
 const SIZE: (u32, u32) = (1360, 900);
@@ -84,32 +87,37 @@ impl Curves {
 /// # Errors
 /// [`CurvesError`], naming the file.
 pub fn draw(metrics: &Path, picture: &Path) -> Result<(), CurvesError> {
-    let system = |verb, path: &Path| {
-        let path = path.to_owned();
-        move |source| CurvesError::System { verb, path, source }
-    };
-    let text = std::fs::read_to_string(metrics).map_err(system("read", metrics))?;
-    let canvas = drawn(&Metrics::parse(&text));
+    let unread = |source| CurvesError::System { verb: "read", path: metrics.to_owned(), source };
+    let text = std::fs::read_to_string(metrics).map_err(unread)?;
+    write(&drawn(&Metrics::parse(&text)), picture)
+}
+
+/// Writes a picture whole or not at all.
+fn write(canvas: &Canvas, picture: &Path) -> Result<(), CurvesError> {
     let mut bytes = Cursor::new(Vec::new());
     canvas
         .0
         .write_to(&mut bytes, ImageFormat::Png)
         .map_err(|error| CurvesError::Encode { reason: error.to_string() })?;
-    write_atomically(picture, &bytes.into_inner()).map_err(system("write", picture))
+    write_atomically(picture, &bytes.into_inner()).map_err(|source| CurvesError::System {
+        verb: "write",
+        path: picture.to_owned(),
+        source,
+    })
 }
 
 fn drawn(metrics: &Metrics) -> Canvas {
-    let learned = |name, pointer, color| {
-        let points = metrics.series(pointer, 1.0);
+    let learned = |name: &str, pointer, color| {
+        let (name, points) = (name.to_owned(), metrics.series(pointer, 1.0));
         Line { name, points, color, width: 2.0, dots: false }
     };
-    let measured = |name, pointer, color| {
-        let points = metrics.series(pointer, 100.0);
+    let measured = |name: &str, pointer, color| {
+        let (name, points) = (name.to_owned(), metrics.series(pointer, 100.0));
         Line { name, points, color, width: 2.0, dots: true }
     };
     let each = Line { width: 1.0, ..learned("each step", "/loss", PALE_BLUE) };
     let points = smooth(&each.points);
-    let mean = Line { name: "average", points, color: BLUE, width: 2.0, dots: false };
+    let mean = Line { name: "average".to_owned(), points, color: BLUE, width: 2.0, dots: false };
     let diagrams = [
         ("loss", vec![each, mean]),
         (
@@ -125,14 +133,15 @@ fn drawn(metrics: &Metrics) -> Canvas {
         ("logit_scale (a log)", vec![learned("scale", "/logit_scale", PURPLE)]),
     ];
     let steps = metrics.series("/step", 1.0).into_iter().map(|(step, _)| step);
-    let steps = Axis::around(steps.chain([0.0])).unwrap_or(Axis { low: 0.0, high: 1.0 });
+    let steps = Axis::around(steps.chain([0.0])).unwrap_or(Axis::linear(0.0, 1.0));
     let (width, height) = (f64::from(SIZE.0), f64::from(SIZE.1));
     let mut canvas = Canvas::new(SIZE.0, SIZE.1);
     for (i, (title, lines)) in diagrams.iter().enumerate() {
         let (column, row) = ((i % 2) as f64, (i / 2) as f64);
         let (left, top) = (8.0 + column * width / 2.0, 18.0 + row * (height - 18.0) / 2.0);
         let (right, bottom) = (left + width / 2.0 - 16.0, top + (height - 18.0) / 2.0 - 12.0);
-        panel::draw(&mut canvas, Area { left, top, right, bottom }, title, lines, steps);
+        let panel = Panel { title, lines, along: (steps, "step"), height: None, mark: None };
+        panel::draw(&mut canvas, Area { left, top, right, bottom }, &panel);
     }
     canvas
 }

@@ -7,6 +7,7 @@
 
 mod bundle;
 mod run;
+mod sharpness;
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use crate::encoder::EncoderError;
 
 pub use bundle::BundleEmbedder;
 pub use run::RunEmbedder;
+pub use sharpness::{Sharpness, SharpnessFigures, sharpness};
 
 /// Something that embeds pictures and texts.
 pub trait Embedder {

@@ -63,6 +63,7 @@ fn what_cannot_be_done_is_said_once_and_ends_with_two() {
         (&["train", "recipe.toml", "--set", "data.0.path=no.tar"], "no.tar"),
         (&["train", "--resume", "nowhere"], "nowhere is no run"),
         (&["eval", "nowhere", "--captions", "captions.tar"], "nowhere"),
+        (&["temperature", "nowhere", "--captions", "captions.tar"], "nowhere"),
         (&["export", "nowhere", "--out", "b"], "nowhere is no run"),
     ] {
         let output = trainer(&here, args);
@@ -72,6 +73,14 @@ fn what_cannot_be_done_is_said_once_and_ends_with_two() {
         assert_eq!(said.matches("error: ").count(), 1, "{args:?}: {said}");
         assert!(said.contains(word), "{args:?}: {said}");
     }
+}
+
+#[test]
+fn a_measurement_wants_a_set() {
+    let output = trainer(&World::new().at(""), &["eval", "run", "--json"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("--captions <DATA>|--labels <DATA>"), "{said}");
 }
 
 #[test]
