@@ -1,6 +1,7 @@
 //! The trainer from outside, a module for each flow.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+mod augment;
 mod clip;
 mod commands;
 mod dual_encoder;

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use clip::image::{DecodeError, DecodeLimits, ImageProcessor, PixelValues, View, decode};
+use clip::image::{DecodeError, DecodeLimits, ImageProcessor, PixelValues, decode};
 use crossbeam_channel::{Receiver, bounded};
 
-use super::augment::Views;
+use super::augment::{PictureView, Views};
 use super::mixture::Draw;
 use super::{BadSample, Dataset, Pair};
 
@@ -82,8 +82,8 @@ fn start(
             let (jobs, views, processor) = &*shared;
             for (job, draw) in jobs.iter().skip(worker).step_by(threads) {
                 let view = |size| match (views, draw) {
-                    (Some(views), Some(draw)) => views.view(draw, size, processor),
-                    _ => View::default(),
+                    (Some(views), Some(draw)) => views.view(draw, 0, size, processor),
+                    _ => PictureView::default(),
                 };
                 let result = load(&job.set.pairs[job.pair], processor, view);
                 if sender.send(result).is_err() {
@@ -97,13 +97,17 @@ fn start(
 }
 
 /// A decoder that panics on a picture costs that picture, not the ones behind it.
-fn load(pair: &Pair, processor: &ImageProcessor, view: impl Fn((u32, u32)) -> View) -> Decoded {
+fn load(
+    pair: &Pair,
+    processor: &ImageProcessor,
+    view: impl Fn((u32, u32)) -> PictureView,
+) -> Decoded {
     let bad = |reason: String| BadSample { key: pair.key.clone(), reason };
     let bytes = pair.picture.read().map_err(|e| bad(format!("cannot be read: {e}")))?;
     let work = || match decode(&bytes, &DecodeLimits::default()) {
         Ok(picture) => {
             let view = view(picture.pixels.dimensions());
-            Ok(processor.process_view(&picture.pixels, &view))
+            Ok(view.of(&picture.pixels, processor))
         }
         Err(DecodeError::TooLarge { width, height, max_pixels }) => {
             Err(format!("{width}×{height} pixels are more than the limit of {max_pixels}"))

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{RecipeError, wrong};
+use super::{RecipeError, probability, wrong};
 
 /// `[image]`: the picture as the image tower sees it, in training and ever after.
 ///
@@ -32,6 +32,25 @@ pub struct ImageSection {
     /// How often a learning tower is shown a picture with left and right in each other's place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flip: Option<f64>,
+    /// How much brightness, contrast and saturation may change, as shares, and hue, as a part of the
+    /// color circle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub color_jitter: Option<[f64; 4]>,
+    /// How often they do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub color_jitter_probability: Option<f64>,
+    /// How often a learning tower is shown a picture without its colors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grayscale: Option<f64>,
+    /// How often a learning tower is shown a blurred picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blur: Option<f64>,
+    /// Least and largest deviation of the blur, in pixels of the tower's input.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blur_sigma: Option<[f64; 2]>,
+    /// How often a learning tower is shown a picture whose bright channels are inverted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub solarize: Option<f64>,
 }
 
 /// How a picture becomes square.
@@ -66,8 +85,53 @@ impl ImageSection {
                 "must be two numbers, from 0.1 to 1 and from 1 to 10",
             );
         }
-        if self.flip.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
-            return wrong("image.flip", "must lie between 0 and 1");
+        self.validate_colors()
+    }
+
+    /// The keys that are given and change the colors of a picture when it is drawn.
+    #[must_use]
+    pub fn color_keys(&self) -> Vec<&'static str> {
+        let keys = [
+            ("image.color_jitter", self.color_jitter.is_some()),
+            ("image.grayscale", self.grayscale.is_some()),
+            ("image.blur", self.blur.is_some()),
+            ("image.solarize", self.solarize.is_some()),
+        ];
+        keys.into_iter().filter(|(_, given)| *given).map(|(key, _)| key).collect()
+    }
+
+    /// The keys of what changes beside the cut.
+    fn validate_colors(&self) -> Result<(), RecipeError> {
+        for (key, share) in [
+            ("image.flip", self.flip),
+            ("image.color_jitter_probability", self.color_jitter_probability),
+            ("image.grayscale", self.grayscale),
+            ("image.blur", self.blur),
+            ("image.solarize", self.solarize),
+        ] {
+            share.map_or(Ok(()), |share| probability(key, share))?;
+        }
+        let amounts = |[b, c, s, h]: [f64; 4]| {
+            [b, c, s].iter().all(|x| (0.0..=10.0).contains(x)) && (0.0..=0.5).contains(&h)
+        };
+        if self.color_jitter.is_some_and(|jitter| !amounts(jitter)) {
+            let reason = "must be four numbers: brightness, contrast and saturation from 0 to 10, \
+                          hue from 0 to 0.5";
+            return wrong("image.color_jitter", reason);
+        }
+        if self.color_jitter_probability.is_some() && self.color_jitter.is_none() {
+            let reason = "does nothing without image.color_jitter, as in [0.4, 0.4, 0.4, 0.1]";
+            return wrong("image.color_jitter_probability", reason);
+        }
+        if self.blur_sigma.is_some_and(|[low, high]| !(0.05 <= low && low <= high && high <= 50.0))
+        {
+            return wrong(
+                "image.blur_sigma",
+                "must be two rising numbers between 0.05 and 50 pixels",
+            );
+        }
+        if self.blur_sigma.is_some() && self.blur.is_none() {
+            return wrong("image.blur_sigma", "does nothing without image.blur, as in 0.5");
         }
         Ok(())
     }

@@ -92,6 +92,14 @@ fn finite(key: &str, value: f64) -> Result<(), RecipeError> {
     wrong(key, "must be a finite number of at least 0")
 }
 
+/// Refuses what is no share.
+fn probability(key: &str, value: f64) -> Result<(), RecipeError> {
+    if (0.0..=1.0).contains(&value) {
+        return Ok(());
+    }
+    wrong(key, "must lie between 0 and 1")
+}
+
 fn one() -> f64 {
     1.0
 }
