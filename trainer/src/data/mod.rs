@@ -1,8 +1,8 @@
 //! Where pairs of a picture and a caption come from.
 //!
 //! A [`Dataset`] is a list of pairs whose pictures stay on disk, whatever the layout that it was read
-//! from; [`mixture`] says which pairs an epoch draws, [`augment`] how each is looked at, and
-//! [`decode`] turns pictures into pixel values on a bounded pool.
+//! from; [`mixture`] says which pairs an epoch draws, [`augment`] how each is looked at and worded,
+//! and [`decode`] turns pictures into pixel values on a bounded pool.
 //! This room knows nothing of tensors or models.
 //! Invariant: what is drawn is a function of (seed, epoch) alone, and a sample that cannot be used
 //! is named, never silently passed over.

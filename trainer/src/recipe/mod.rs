@@ -11,6 +11,7 @@ mod model;
 mod named;
 mod optimizer;
 mod resolve;
+mod text;
 mod train;
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,7 @@ pub use model::{
 };
 pub use optimizer::{AdamW, Lamb, Lars, OptimizerSection, Schedule, Sgd};
 pub use resolve::{RecipeError, Resolver, from_table, load, load_from};
+pub use text::{BackTranslationSection, SynonymsSection, TextSection};
 pub use train::{EvalSection, Objective, Precision, TrainSection};
 
 /// A recipe as resolved: paths absolute, defaults written out.
@@ -34,6 +36,9 @@ pub struct Recipe {
     /// How a picture becomes the image tower's input.
     #[serde(default)]
     pub image: ImageSection,
+    /// How the wording of captions varies in training.
+    #[serde(default)]
+    pub text: TextSection,
     /// Where the pairs come from; mixed by weight.
     pub data: Vec<DataSection>,
     /// The loop.
@@ -63,6 +68,7 @@ impl Recipe {
     pub fn validate(&self) -> Result<(), RecipeError> {
         self.model.validate()?;
         self.image.validate()?;
+        self.text.validate()?;
         self.train.validate()?;
         match self.model.start()? {
             Start::Towers(_) => self.image.whole("two towers that never met need it")?,

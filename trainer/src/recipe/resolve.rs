@@ -133,6 +133,9 @@ pub fn from_table(
     for (i, data) in recipe.data.iter_mut().enumerate() {
         resolver.resolve(&format!("data.{i}.path"), &mut data.path)?;
     }
+    if let Some(synonyms) = &mut recipe.text.synonyms {
+        resolver.resolve("text.synonyms.wordnet", &mut synonyms.wordnet)?;
+    }
     if let Some(path) = &mut recipe.eval.captions {
         resolver.resolve("eval.captions", path)?;
     }

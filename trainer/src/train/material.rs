@@ -1,22 +1,22 @@
 //! What the loop draws from: the sets, the locked towers' outputs over them, and the keys that say
 //! which pairs are no negatives to each other.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clip::TokenIds;
 use clip::image::PixelValues;
 use tch::{Kind, Tensor};
 
+use super::texts::{self, Texts, Wording};
 use super::{Surroundings, TrainError, pass};
 use crate::data::augment::Views;
+use crate::data::augment::text::back_translation;
 use crate::data::decode::{Job, Pictures, augmented};
 use crate::data::mixture::{Draw, Shape, batches};
 use crate::data::{BadSample, DataError, Dataset, Pair};
 use crate::encoder::{Encoder, EncoderError};
 use crate::model::Side;
-use crate::recipe::Recipe;
+use crate::recipe::{DataSection, Recipe};
 use crate::run::Run;
 
 /// A deviation below this is a constant, which standardizing would blow up.
@@ -39,19 +39,6 @@ enum Images {
     Pooled { pooled: Tensor, rows: Vec<i64> },
     /// The tower is learned: pictures are decoded as they are drawn.
     Live,
-}
-
-struct Texts {
-    /// Text row and meaning of each caption, by pair over all sets.
-    captions: Vec<Vec<(i64, i64)>>,
-    input: TextInput,
-}
-
-enum TextInput {
-    /// A locked tower's outputs `[N, hidden]`.
-    Pooled(Tensor),
-    /// The tower is learned.
-    Live(Vec<TokenIds>),
 }
 
 /// The pairs of one step.
@@ -103,17 +90,16 @@ impl Material {
         around: &mut Surroundings<'_>,
     ) -> Result<Self, TrainError> {
         let recipe = &run.recipe;
-        let mut sets = Vec::new();
-        for data in &recipe.data {
-            sets.push(Arc::new(Dataset::open(&data.path, &data.templates)?));
-        }
+        refuse_unseen(recipe, encoder)?;
+        let augmentation = texts::augmentation(recipe)?;
+        let sets = open_sets(run, around)?;
         let mut first_pair = vec![0];
         for set in &sets {
             first_pair.push(first_pair[first_pair.len() - 1] + set.pairs.len());
             tell_bad(set, &set.bad, around);
         }
         let images = prepare_images(run, encoder, &sets, around)?;
-        let texts = prepare_texts(run, encoder, &sets, around)?;
+        let texts = Texts::prepare(run, encoder, &sets, augmentation, around)?;
         let usable = |row: usize| match &images {
             Images::Pooled { rows, .. } => rows[row] >= 0,
             Images::Live => true,
@@ -153,6 +139,7 @@ impl Material {
         encoder: &Encoder,
         threads: usize,
     ) -> Batches {
+        let wording = Wording { seed: views.seed, epoch: views.epoch };
         let decoded = match self.images {
             Images::Pooled { .. } => None,
             Images::Live => {
@@ -161,7 +148,7 @@ impl Material {
                 Some(augmented(jobs, views, &encoder.processor, threads))
             }
         };
-        Batches { draws: draws.to_vec(), next: 0, decoded }
+        Batches { draws: draws.to_vec(), next: 0, decoded, wording }
     }
 
     fn pair(&self, draw: Draw) -> usize {
@@ -174,6 +161,7 @@ pub(super) struct Batches {
     draws: Vec<Draw>,
     next: usize,
     decoded: Option<Pictures>,
+    wording: Wording,
 }
 
 impl Batches {
@@ -218,22 +206,37 @@ impl Batches {
                 encoder.pooled_pixels(&pixels)?
             }
         };
-        let captions: Vec<(i64, i64)> =
-            draws.iter().map(|&d| material.texts.captions[material.pair(d)][d.caption]).collect();
-        let rows: Vec<i64> = captions.iter().map(|(row, _)| *row).collect();
-        let texts = match &material.texts.input {
-            TextInput::Pooled(pooled) => {
-                pooled.f_index_select(0, &encoder.moved(&Tensor::from_slice(&rows))?)?
-            }
-            TextInput::Live(tokens) => {
-                let batch: Vec<&TokenIds> = rows.iter().map(|&row| &tokens[row as usize]).collect();
-                encoder.pooled_tokens(&batch)?
-            }
-        };
-        let picture_keys = draws.iter().map(|&d| material.pair(d) as i64).collect();
-        let caption_keys = captions.iter().map(|(_, meaning)| *meaning).collect();
+        let pairs: Vec<usize> = draws.iter().map(|&d| material.pair(d)).collect();
+        let captions = material.texts.captions(&draws, &pairs);
+        let texts = material.texts.pooled(&captions, &self.wording, encoder)?;
+        let picture_keys = pairs.iter().map(|&pair| pair as i64).collect();
+        let caption_keys = captions.iter().map(|caption| caption.meaning).collect();
         Ok(Batch { images, texts, picture_keys, caption_keys, bad })
     }
+}
+
+/// Refuses what a recipe wants to vary where a locked tower answers from the cache.
+fn refuse_unseen(recipe: &Recipe, encoder: &Encoder) -> Result<(), TrainError> {
+    for (side, tower, keys) in [
+        (Side::Image, "image", recipe.image.color_keys()),
+        (Side::Text, "text", recipe.text.drawn_keys()),
+    ] {
+        if encoder.rates.is_locked(side) && !keys.is_empty() {
+            return Err(TrainError::Unseen { keys: keys.join(", "), tower });
+        }
+    }
+    Ok(())
+}
+
+/// The recipe's sets, with the further captions that it asks for.
+fn open_sets(run: &Run, around: &mut Surroundings<'_>) -> Result<Vec<Arc<Dataset>>, TrainError> {
+    let open = |data: &DataSection| Dataset::open(&data.path, &data.templates);
+    let mut sets = run.recipe.data.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    if let Some(section) = &run.recipe.text.back_translation {
+        let added = back_translation::add_captions(&mut sets, &section.command, &run.cache())?;
+        around.watch.say(&format!("{added} captions added by back translation"));
+    }
+    Ok(sets.into_iter().map(Arc::new).collect())
 }
 
 fn prepare_images(
@@ -263,45 +266,14 @@ fn prepare_images(
     Ok(Images::Pooled { pooled, rows })
 }
 
-fn prepare_texts(
-    run: &Run,
-    encoder: &mut Encoder,
-    sets: &[Arc<Dataset>],
-    around: &mut Surroundings<'_>,
-) -> Result<Texts, TrainError> {
-    let mut texts: Vec<Arc<str>> = Vec::new();
-    let mut row_of: HashMap<Arc<str>, i64> = HashMap::new();
-    let mut meaning_of: HashMap<Arc<str>, i64> = HashMap::new();
-    let mut captions = Vec::new();
-    for pair in sets.iter().flat_map(|set| &set.pairs) {
-        let mut of_pair = Vec::with_capacity(pair.captions.len());
-        for caption in &pair.captions {
-            let row = *row_of.entry(Arc::clone(&caption.text)).or_insert_with(|| {
-                texts.push(Arc::clone(&caption.text));
-                texts.len() as i64 - 1
-            });
-            let count = meaning_of.len() as i64;
-            let meaning = *meaning_of.entry(Arc::clone(&caption.meaning)).or_insert(count);
-            of_pair.push((row, meaning));
-        }
-        captions.push(of_pair);
-    }
-    if !encoder.rates.is_locked(Side::Text) {
-        let encode = |text: &Arc<str>| encoder.tokenizer.encode(text).map_err(EncoderError::from);
-        let tokens = texts.iter().map(encode).collect::<Result<_, _>>()?;
-        return Ok(Texts { captions, input: TextInput::Live(tokens) });
-    }
-    around.watch.say("the text tower is locked: its outputs are computed once and cached");
-    let cache = run.cache();
-    let pooled = pass(encoder, &cache, around).texts(&texts)?;
-    standardize(encoder, Side::Text, &pooled)?;
-    Ok(Texts { captions, input: TextInput::Pooled(pooled) })
-}
-
 /// Gives the projection the mean and the deviation of what a locked tower feeds it, so that it
 /// begins with inputs of one scale. Export folds them into weight and bias. A projection without a
 /// bias, CLIP's, could not take up the mean, and a trained one knows its inputs: nothing happens.
-fn standardize(encoder: &mut Encoder, side: Side, pooled: &Tensor) -> Result<(), TrainError> {
+pub(super) fn standardize(
+    encoder: &mut Encoder,
+    side: Side,
+    pooled: &Tensor,
+) -> Result<(), TrainError> {
     if !encoder.model.config.projection_bias {
         return Ok(());
     }

@@ -10,6 +10,7 @@ mod ema;
 mod ledger;
 mod material;
 mod parameters;
+mod texts;
 
 use std::collections::BTreeSet;
 
@@ -20,6 +21,8 @@ use tch::Tensor;
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::curves::Curves;
 use crate::data::augment::Views;
+use crate::data::augment::text::back_translation::BackTranslationError;
+use crate::data::augment::text::wordnet::WordNetError;
 use crate::data::{DataError, mixture};
 use crate::device::Placement;
 use crate::encoder::pooled::Pass;
@@ -83,6 +86,23 @@ pub enum TrainError {
     /// The model.
     #[error(transparent)]
     Encoder(#[from] EncoderError),
+    /// Synonyms.
+    #[error(transparent)]
+    WordNet(#[from] WordNetError),
+    /// Further captions.
+    #[error(transparent)]
+    BackTranslation(#[from] BackTranslationError),
+    /// Pictures or captions would change where nothing sees it.
+    #[error(
+        "{keys} would change nothing: the {tower} tower is locked, and its outputs are computed \
+         once; let it learn by model.{tower}.learning_rate, or leave the key out"
+    )]
+    Unseen {
+        /// The recipe's keys.
+        keys: String,
+        /// `image` or `text`.
+        tower: &'static str,
+    },
     /// A weight.
     #[error(transparent)]
     Model(#[from] ModelError),

@@ -2,6 +2,8 @@
 //!
 //! What torchvision made stands in `fixtures/augment.safetensors`, with the script that recorded it.
 
+mod recipes;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -1,23 +1,28 @@
-//! What training varies: how a picture is looked at.
+//! What training varies: how a picture is looked at, and how a caption is worded.
 //!
-//! [`picture`] draws cuts, mirroring and colors and applies them.
+//! [`picture`] draws cuts, mirroring and colors and applies them; [`text`] drops, moves and replaces
+//! words; [`pair`] gives two views of both sides of a draw.
 //! This room knows nothing of tensors or models.
 //! Invariant: what is drawn is a function of (seed, epoch, draw, view), so that a resumed run sees
 //! what an uninterrupted one sees, whatever thread draws it; what is applied is a function of what
 //! was drawn.
 
+pub mod pair;
 pub mod picture;
+pub mod text;
 
 use rand_chacha::ChaCha8Rng;
 
 use super::mixture::{Draw, random};
 
 pub use picture::{Augmentation, PictureView, Views};
+pub use text::{TextAugmentation, TextViews};
 
 /// Apart from the streams that [`mixture`](super::mixture) draws from, and from each other's.
 #[derive(Clone, Copy)]
 enum Side {
     Picture = 63,
+    Text = 62,
 }
 
 /// The generator of one view of one draw; view 0 is what training with one view sees.

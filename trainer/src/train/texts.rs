@@ -1,0 +1,146 @@
+//! The captions that the loop draws: a locked tower's outputs over them, their tokens, or, where a
+//! recipe asks for it, their words, which change each time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use clip::TokenIds;
+use tch::Tensor;
+
+use super::material::standardize;
+use super::{Surroundings, TrainError, pass};
+use crate::data::Dataset;
+use crate::data::augment::{TextAugmentation, TextViews};
+use crate::data::mixture::Draw;
+use crate::encoder::{Encoder, EncoderError};
+use crate::model::Side;
+use crate::recipe::Recipe;
+use crate::run::Run;
+
+/// All captions of all sets.
+pub(super) struct Texts {
+    /// Text row and meaning of each caption, by pair over all sets.
+    captions: Vec<Vec<(i64, i64)>>,
+    input: TextInput,
+}
+
+enum TextInput {
+    /// A locked tower's outputs `[N, hidden]`.
+    Pooled(Tensor),
+    /// The tower is learned.
+    Tokens(Vec<TokenIds>),
+    /// The tower is learned, and captions are worded as they are drawn.
+    Words(Vec<Arc<str>>, TextAugmentation),
+}
+
+/// What decides how an epoch's captions are worded, beside the draws.
+pub(super) struct Wording {
+    pub(super) seed: u64,
+    pub(super) epoch: u64,
+}
+
+/// The caption of one draw.
+pub(super) struct Drawn {
+    draw: Draw,
+    row: i64,
+    /// Equal for captions that say the same.
+    pub(super) meaning: i64,
+}
+
+/// What varies in captions as they are drawn; none where nothing does.
+pub(super) fn augmentation(recipe: &Recipe) -> Result<Option<TextAugmentation>, TrainError> {
+    if recipe.text.drawn_keys().is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(TextAugmentation::open(&recipe.text)?))
+}
+
+impl Texts {
+    /// Numbers the distinct captions; runs a locked tower over them and standardizes its outputs.
+    pub(super) fn prepare(
+        run: &Run,
+        encoder: &mut Encoder,
+        sets: &[Arc<Dataset>],
+        augmentation: Option<TextAugmentation>,
+        around: &mut Surroundings<'_>,
+    ) -> Result<Self, TrainError> {
+        let (texts, captions) = numbered(sets);
+        if let Some(augmentation) = augmentation {
+            return Ok(Self { captions, input: TextInput::Words(texts, augmentation) });
+        }
+        if !encoder.rates.is_locked(Side::Text) {
+            let encode =
+                |text: &Arc<str>| encoder.tokenizer.encode(text).map_err(EncoderError::from);
+            let tokens = texts.iter().map(encode).collect::<Result<_, _>>()?;
+            return Ok(Self { captions, input: TextInput::Tokens(tokens) });
+        }
+        around.watch.say("the text tower is locked: its outputs are computed once and cached");
+        let cache = run.cache();
+        let pooled = pass(encoder, &cache, around).texts(&texts)?;
+        standardize(encoder, Side::Text, &pooled)?;
+        Ok(Self { captions, input: TextInput::Pooled(pooled) })
+    }
+
+    /// The captions of draws, whose pairs are `pairs` over all sets.
+    pub(super) fn captions(&self, draws: &[Draw], pairs: &[usize]) -> Vec<Drawn> {
+        let of = |(draw, &pair): (&Draw, &usize)| {
+            let (row, meaning) = self.captions[pair][draw.caption];
+            Drawn { draw: *draw, row, meaning }
+        };
+        draws.iter().zip(pairs).map(of).collect()
+    }
+
+    /// Pooled texts `[B, hidden]`.
+    pub(super) fn pooled(
+        &self,
+        captions: &[Drawn],
+        wording: &Wording,
+        encoder: &Encoder,
+    ) -> Result<Tensor, TrainError> {
+        Ok(match &self.input {
+            TextInput::Pooled(pooled) => {
+                let rows: Vec<i64> = captions.iter().map(|caption| caption.row).collect();
+                pooled.f_index_select(0, &encoder.moved(&Tensor::from_slice(&rows))?)?
+            }
+            TextInput::Tokens(tokens) => {
+                let batch: Vec<&TokenIds> =
+                    captions.iter().map(|caption| &tokens[caption.row as usize]).collect();
+                encoder.pooled_tokens(&batch)?
+            }
+            TextInput::Words(texts, augmentation) => {
+                let &Wording { seed, epoch } = wording;
+                let views = TextViews { augmentation: augmentation.clone(), seed, epoch };
+                let encode = |caption: &Drawn| {
+                    let text = views.text(&caption.draw, 0, &texts[caption.row as usize]);
+                    encoder.tokenizer.encode(&text)
+                };
+                let tokens = captions.iter().map(encode).collect::<Result<Vec<TokenIds>, _>>();
+                let tokens = tokens.map_err(EncoderError::from)?;
+                encoder.pooled_tokens(&tokens.iter().collect::<Vec<_>>())?
+            }
+        })
+    }
+}
+
+/// The distinct texts, and by pair over all sets each caption's row among them and a number that
+/// captions of the same meaning share.
+fn numbered(sets: &[Arc<Dataset>]) -> (Vec<Arc<str>>, Vec<Vec<(i64, i64)>>) {
+    let mut texts: Vec<Arc<str>> = Vec::new();
+    let mut row_of: HashMap<Arc<str>, i64> = HashMap::new();
+    let mut meaning_of: HashMap<Arc<str>, i64> = HashMap::new();
+    let mut captions = Vec::new();
+    for pair in sets.iter().flat_map(|set| &set.pairs) {
+        let mut of_pair = Vec::with_capacity(pair.captions.len());
+        for caption in &pair.captions {
+            let row = *row_of.entry(Arc::clone(&caption.text)).or_insert_with(|| {
+                texts.push(Arc::clone(&caption.text));
+                texts.len() as i64 - 1
+            });
+            let count = meaning_of.len() as i64;
+            let meaning = *meaning_of.entry(Arc::clone(&caption.meaning)).or_insert(count);
+            of_pair.push((row, meaning));
+        }
+        captions.push(of_pair);
+    }
+    (texts, captions)
+}
