@@ -16,7 +16,7 @@ use clip::config::{
 };
 use clipsight_trainer::device::{Placement, moved};
 use clipsight_trainer::model::{DualEncoder, LOGIT_SCALE, Torch, Weights};
-use clipsight_trainer::objectives::{info_nce, related_pairs};
+use clipsight_trainer::objectives::{Related, info_nce, related_pairs};
 use clipsight_trainer::optimizer::{Gradients, Optimizer, Parameter};
 use clipsight_trainer::recipe::{OptimizerSection, Precision};
 use tch::{Device, Kind, Tensor};
@@ -107,7 +107,7 @@ struct Case {
     place: Placement,
     pixels: Tensor,
     ids: Tensor,
-    related: Tensor,
+    related: Related,
 }
 
 impl Case {
