@@ -7,6 +7,7 @@ mod commands;
 mod dual_encoder;
 mod exporting;
 mod layouts;
+mod objectives;
 mod operations;
 mod optimizers;
 mod temperature;

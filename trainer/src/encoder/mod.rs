@@ -19,7 +19,9 @@ use tch::{Device, Kind, Tensor};
 
 use crate::data::BadSample;
 use crate::device;
-use crate::model::{DualEncoder, ModelError, Side, Torch, Weights, pixel_batch, token_batch};
+use crate::model::{
+    DualEncoder, LOGIT_SCALE, ModelError, Side, Torch, Weights, pixel_batch, token_batch,
+};
 use crate::recipe::{Recipe, RecipeError, Start};
 use crate::tensor_file::TensorFileError;
 
@@ -165,7 +167,10 @@ impl Encoder {
     /// [`EncoderError`], naming the file, the weight or the key that is missing or does not fit.
     pub fn from_recipe(recipe: &Recipe) -> Result<Self, EncoderError> {
         let origin = Origin::of(recipe)?;
-        let rates = Rates::new(&origin.model, &recipe.model)?;
+        let mut rates = Rates::new(&origin.model, &recipe.model)?;
+        if !recipe.train.objective.scales() {
+            rates.lock(LOGIT_SCALE);
+        }
         let tokenizer = origin.tokenizer(recipe.model.text.context_length)?;
         let tokenizer_file = origin.beside("tokenizer.json")?;
         let towers = matches!(recipe.model.start()?, Start::Towers(_));

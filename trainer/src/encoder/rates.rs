@@ -69,6 +69,11 @@ impl Rates {
         self.of.get(name).copied().unwrap_or(0.0)
     }
 
+    /// Lets the weight `name` stay as it is, whatever the recipe says.
+    pub(super) fn lock(&mut self, name: &str) {
+        self.of.remove(name);
+    }
+
     /// Whether no weight of the tower is learned, so that it answers the same in every epoch.
     #[must_use]
     pub fn is_locked(&self, side: Side) -> bool {

@@ -38,7 +38,7 @@ impl Origin {
     pub(super) fn of(recipe: &Recipe) -> Result<Self, EncoderError> {
         match recipe.model.start()? {
             Start::Towers(towers) => Self::towers(recipe, towers),
-            Start::Checkpoint { folder, config } => Self::checkpoint(folder, config),
+            Start::Checkpoint { folder, config } => Self::checkpoint(recipe, folder, config),
             Start::Nothing { config } => Self::nothing(recipe, config),
         }
     }
@@ -50,16 +50,20 @@ impl Origin {
         let digest = digest(&[&image, &text])?;
         let TextEncoder::Bert = towers.text;
         let bert = bert(&text.with_file_name("config.json"))?;
-        let model = DualEncoder::new(dual_encoder(recipe, towers, bert))?;
+        let model = model(recipe, dual_encoder(recipe, towers, bert))?;
         let files = TowerFiles { image: &image, text: &text };
         let weights = model.from_towers(files, recipe.train.seed)?;
         Ok(Self { model, weights, digest, folders: vec![folder_of(&text)] })
     }
 
-    fn checkpoint(folder: &Path, config: Option<&Path>) -> Result<Self, EncoderError> {
+    fn checkpoint(
+        recipe: &Recipe,
+        folder: &Path,
+        config: Option<&Path>,
+    ) -> Result<Self, EncoderError> {
         let own = folder.join("config.json");
         let file = config.unwrap_or(&own);
-        let model = DualEncoder::new(clip(file)?)?;
+        let model = model(recipe, clip(file)?)?;
         let mut files = DualEncoder::checkpoint_files(folder)?;
         let weights = model.checkpoint_weights(folder)?;
         files.push(file.to_owned());
@@ -72,10 +76,10 @@ impl Origin {
     /// Random weights from the recipe's seed.
     fn nothing(recipe: &Recipe, file: &Path) -> Result<Self, EncoderError> {
         let mut config = clip(file)?;
-        if let Some(scale) = recipe.train.logit_scale_init {
+        if let Some(scale) = recipe.train.logit_scale_start() {
             config.logit_scale_init_value = scale as f32;
         }
-        let model = DualEncoder::new(config)?;
+        let model = model(recipe, config)?;
         let weights = Weights::random(&model.parameters(), recipe.train.seed);
         let digest = digest(&[file])?;
         Ok(Self { model, weights, digest, folders: vec![folder_of(file)] })
@@ -115,6 +119,15 @@ impl Origin {
             _ => Ok(tokenizer),
         }
     }
+}
+
+/// The model of `config`, with the bias that the recipe's objective wants.
+fn model(recipe: &Recipe, config: ModelConfig) -> Result<DualEncoder, EncoderError> {
+    let model = DualEncoder::new(config)?;
+    Ok(match recipe.train.objective.logit_bias_init() {
+        Some(init) => model.with_logit_bias(init),
+        None => model,
+    })
 }
 
 /// The file that a tower's `weights` means.
@@ -164,7 +177,7 @@ fn dual_encoder(recipe: &Recipe, towers: Towers<'_>, bert: BertConfig) -> ModelC
         ImageEncoder::EfficientnetLite1 => LiteVariant::Lite1,
         ImageEncoder::EfficientnetLite2 => LiteVariant::Lite2,
     };
-    let logit_scale = recipe.train.logit_scale_init.map(|scale| scale as f32);
+    let logit_scale = recipe.train.logit_scale_start().map(|scale| scale as f32);
     ModelConfig {
         model_type: ModelType::DualEncoder,
         projection_dim: towers.dim,

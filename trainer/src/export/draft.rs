@@ -19,7 +19,7 @@ use super::reference::{self, TEXTS};
 use super::samples::worst_cosine;
 use super::{ExportError, Report, Subject};
 use crate::encoder::hex;
-use crate::model::{LOGIT_SCALE, Side, Weights};
+use crate::model::{LOGIT_BIAS, LOGIT_SCALE, Side, Weights};
 use crate::train::Figures;
 
 pub(super) struct Draft {
@@ -239,11 +239,13 @@ fn model_id(weights: &Weights, files: &[&[u8]]) -> Result<ModelId, ExportError> 
 }
 
 fn manifest(subject: &Subject<'_>, id: ModelId) -> Result<Manifest, ExportError> {
-    let logit_scale = subject.weights.data(LOGIT_SCALE)?.1.first().copied();
+    let number = |name| subject.weights.data(name).map(|(_, numbers)| numbers.first().copied());
+    let logit_scale = number(LOGIT_SCALE)?;
+    let logit_bias = if subject.weights.has(LOGIT_BIAS) { number(LOGIT_BIAS)? } else { None };
     Ok(Manifest {
         id,
         logit_scale: logit_scale.unwrap_or(subject.model.config.logit_scale_init_value),
-        logit_bias: None,
+        logit_bias,
         score_deviation: None,
         templates: subject.templates.clone(),
         context_length: subject.context_length,

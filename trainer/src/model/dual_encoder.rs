@@ -13,6 +13,9 @@ use crate::onnx::{Dimension, ElementType, WeightStorage};
 /// Name of the learned scale, a logarithm, shape `[]`.
 pub const LOGIT_SCALE: &str = "logit_scale";
 
+/// Name of the learned bias of a sigmoid model, shape `[]`.
+pub const LOGIT_BIAS: &str = "logit_bias";
+
 const VISION: &str = "vision_model.";
 const TEXT: &str = "text_model.";
 
@@ -36,7 +39,8 @@ pub struct TowerFiles<'a> {
 
 /// A dual encoder by its configuration. It holds no weights: they are a [`Weights`] of their own,
 /// named `vision_model.…`, `text_model.…` (then as in each tower's checkpoint),
-/// `visual_projection.…`, `text_projection.…` and `logit_scale`, as `transformers` names them.
+/// `visual_projection.…`, `text_projection.…`, `logit_scale` and, of a sigmoid model, `logit_bias`, as
+/// `transformers` names them.
 #[derive(Debug, Clone)]
 pub struct DualEncoder {
     /// Its configuration.
@@ -45,6 +49,8 @@ pub struct DualEncoder {
     pub image_projection: Projection,
     /// Projection of the text tower's pooled output.
     pub text_projection: Projection,
+    /// Where `logit_bias` starts, of a model that has one.
+    logit_bias_init: Option<f64>,
     image_tower: ImageTower,
     text_tower: TextTower,
 }
@@ -86,7 +92,20 @@ impl DualEncoder {
         let (image, text) = (config.vision_config.hidden_size(), config.text_config.hidden_size());
         let image_projection = Projection::new("visual_projection", image, dim, bias);
         let text_projection = Projection::new("text_projection", text, dim, bias);
-        Ok(Self { config, image_projection, text_projection, image_tower, text_tower })
+        Ok(Self {
+            config,
+            image_projection,
+            text_projection,
+            logit_bias_init: None,
+            image_tower,
+            text_tower,
+        })
+    }
+
+    /// The same with a bias that is added to the logits and starts at `init`: a sigmoid model.
+    #[must_use]
+    pub fn with_logit_bias(self, init: f64) -> Self {
+        Self { logit_bias_init: Some(init), ..self }
     }
 
     /// The tower's answer for `pixels` `[B, 3, H, W]` → `[B, hidden]`.
@@ -199,13 +218,20 @@ impl DualEncoder {
         }
     }
 
-    /// What weights the projections and the scale want.
+    /// The bias of a sigmoid model.
+    pub(super) fn bias_parameter(&self) -> Option<Parameter> {
+        let bias = |init| Parameter::constant(LOGIT_BIAS.to_owned(), &[], init);
+        self.logit_bias_init.map(bias)
+    }
+
+    /// What weights the projections, the scale and the bias want.
     #[must_use]
     pub fn head_parameters(&self) -> Vec<Parameter> {
         let scale = f64::from(self.config.logit_scale_init_value);
         let mut all = self.image_projection.parameters();
         all.extend(self.text_projection.parameters());
         all.push(Parameter::constant(LOGIT_SCALE.to_owned(), &[], scale));
+        all.extend(self.bias_parameter());
         all
     }
 

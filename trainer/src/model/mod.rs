@@ -26,7 +26,7 @@ use thiserror::Error;
 pub use bert::Bert;
 pub use clip_text::ClipText;
 pub use clip_vision::ClipVision;
-pub use dual_encoder::{DualEncoder, LOGIT_SCALE, Side, TowerFiles};
+pub use dual_encoder::{DualEncoder, LOGIT_BIAS, LOGIT_SCALE, Side, TowerFiles};
 pub use efficientnet_lite::EfficientNetLite;
 pub use inputs::{pixel_batch, token_batch};
 pub use onnx::Onnx;

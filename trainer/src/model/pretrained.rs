@@ -32,7 +32,8 @@ struct Index {
 impl DualEncoder {
     /// The model of a checkpoint folder: `config.json` and `model.safetensors` (or its parts, by
     /// their index) as `transformers` saves them, or weights under the names of `open_clip` beside
-    /// such a `config.json`. Weights of 16 bits are widened to f32.
+    /// such a `config.json`. Weights of 16 bits are widened to f32. The bias of a sigmoid model
+    /// starts anew where there is none.
     ///
     /// # Errors
     /// [`ModelError::Configuration`] where the configuration does not serve,
@@ -69,6 +70,10 @@ impl DualEncoder {
                 strangers.push(name);
             }
         }
+        // A CLIP that is to become a sigmoid model has no bias yet.
+        let anew: Vec<_> =
+            self.bias_parameter().filter(|bias| !known.has(&bias.name)).into_iter().collect();
+        known.extend("", Weights::random(&anew, 0));
         weights.extend("", known.select(&wanted)?);
         match strangers.first() {
             Some(name) => {

@@ -9,6 +9,7 @@ mod data;
 mod image;
 mod model;
 mod named;
+mod objective;
 mod optimizer;
 mod resolve;
 mod text;
@@ -22,10 +23,11 @@ pub use model::{
     ImageEncoder, ImageTowerSection, ModelKind, ModelSection, ProjectionKind, ProjectionSection,
     Start, TextEncoder, TextTowerSection, Towers,
 };
+pub use objective::Objective;
 pub use optimizer::{AdamW, Lamb, Lars, OptimizerSection, Schedule, Sgd};
 pub use resolve::{RecipeError, Resolver, from_table, load, load_from};
 pub use text::{BackTranslationSection, SynonymsSection, TextSection};
-pub use train::{EvalSection, Objective, Precision, TrainSection};
+pub use train::{EvalSection, Precision, TrainSection};
 
 /// A recipe as resolved: paths absolute, defaults written out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

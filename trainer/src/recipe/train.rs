@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::named::named;
-use super::{OptimizerSection, RecipeError, Schedule, finite, one, wrong};
+use super::{Objective, OptimizerSection, RecipeError, Schedule, finite, one, wrong};
 
 /// `[train]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainSection {
     /// The loss.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "named")]
     pub objective: Objective,
     /// Pairs in a step; also the number of negatives plus one.
     pub batch_size: usize,
@@ -33,7 +33,8 @@ pub struct TrainSection {
     /// Gradients whose common norm is above this are scaled down to it; 0 for never.
     #[serde(default = "one")]
     pub grad_clip: f64,
-    /// Start of `logit_scale`, as a log; where absent a checkpoint's own, or ln(1/0.07).
+    /// Start of `logit_scale`, as a log; where absent a checkpoint's own, or ln(1/0.07), or ln 10 for
+    /// the sigmoid loss.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logit_scale_init: Option<f64>,
     /// Memory of the average of the weights that is measured and exported; where absent the weights
@@ -46,15 +47,6 @@ pub struct TrainSection {
     /// The learning rates after the warm-up.
     #[serde(default, deserialize_with = "named")]
     pub schedule: Schedule,
-}
-
-/// The losses.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Objective {
-    /// Symmetric cross-entropy over the batch's similarities.
-    #[default]
-    InfoNce,
 }
 
 /// Arithmetic of the towers while training.
@@ -93,7 +85,14 @@ fn one_epoch() -> u64 {
 }
 
 impl TrainSection {
+    /// Where `logit_scale` starts, as a log, unless a checkpoint or the model's configuration says so.
+    #[must_use]
+    pub fn logit_scale_start(&self) -> Option<f64> {
+        self.logit_scale_init.or_else(|| self.objective.logit_scale_init())
+    }
+
     pub(super) fn validate(&self) -> Result<(), RecipeError> {
+        self.objective.validate()?;
         finite("train.weight_decay", self.weight_decay)?;
         finite("train.grad_clip", self.grad_clip)?;
         self.optimizer.validate()?;

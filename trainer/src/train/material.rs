@@ -8,7 +8,7 @@ use clip::image::PixelValues;
 use tch::{Kind, Tensor};
 
 use super::texts::{self, Texts, Wording};
-use super::{Surroundings, TrainError, pass};
+use super::{Surroundings, TrainError, objective, pass};
 use crate::data::augment::Views;
 use crate::data::augment::text::back_translation;
 use crate::data::decode::{Job, Pictures, augmented};
@@ -93,6 +93,7 @@ impl Material {
         refuse_unseen(recipe, encoder)?;
         let augmentation = texts::augmentation(recipe)?;
         let sets = open_sets(run, around)?;
+        objective::check(&recipe.train.objective, &sets)?;
         let mut first_pair = vec![0];
         for set in &sets {
             first_pair.push(first_pair[first_pair.len() - 1] + set.pairs.len());

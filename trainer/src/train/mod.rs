@@ -9,6 +9,7 @@ mod dropout;
 mod ema;
 mod ledger;
 mod material;
+mod objective;
 mod parameters;
 mod texts;
 
@@ -28,8 +29,8 @@ use crate::device::Placement;
 use crate::encoder::pooled::Pass;
 use crate::encoder::{Encoder, EncoderError};
 use crate::eval::{self, CaptionFigures, Embedder, EvalError, LabelFigures, RunEmbedder};
-use crate::model::{LOGIT_SCALE, ModelError, Side};
-use crate::objectives::{info_nce, related_pairs};
+use crate::model::{LOGIT_BIAS, LOGIT_SCALE, ModelError, Side};
+use crate::objectives::{Pairs, related_pairs};
 use crate::optimizer::{Gradients, Optimizer, StateError};
 use crate::run::{Run, RunError};
 use crate::schedule;
@@ -151,6 +152,23 @@ pub enum TrainError {
         /// Pairs in an epoch.
         draws: usize,
     },
+    /// Sets in which no pair is a negative to another.
+    #[error(
+        "no two pairs of the training sets differ in picture and in caption or class, so that none \
+         is a negative to another; add pictures with other captions"
+    )]
+    NoNegatives,
+    /// A class that `sup_con` cannot draw together.
+    #[error(
+        "class \"{class}\" of {set} has one picture, and sup_con draws the pictures of a class \
+         together; add another one, take the class out, or train with train.objective = \"info_nce\""
+    )]
+    LoneClass {
+        /// Its name.
+        class: String,
+        /// A set that has it.
+        set: String,
+    },
     /// libtorch refused a step.
     #[error("libtorch cannot make the step")]
     Torch(#[from] tch::TchError),
@@ -215,6 +233,7 @@ pub fn train(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
     let total = per_epoch * recipe.train.epochs;
     let mut ledger = Ledger::new(metrics, total);
     let logit_scale = encoder.weights.get(LOGIT_SCALE)?.shallow_clone();
+    let logit_bias = encoder.weights.get(LOGIT_BIAS).ok().map(Tensor::shallow_clone);
     let mut figures = Figures::default();
     let mut broken = BTreeSet::new();
 
@@ -236,8 +255,14 @@ pub fn train(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
             let keys = [&batch.picture_keys, &batch.caption_keys]
                 .map(|keys| encoder.moved(&Tensor::from_slice(keys))); // [B]
             let [pictures, captions] = keys;
-            let related = related_pairs(&pictures?, &captions?); // [B, B]
-            let loss = info_nce(&images, &texts, &logit_scale, &related); // []
+            let pairs = Pairs {
+                images: &images,
+                texts: &texts,
+                logit_scale: &logit_scale,
+                logit_bias: logit_bias.as_ref(),
+                related: &related_pairs(&pictures?, &captions?),
+            };
+            let loss = recipe.train.objective.loss(&pairs)?; // []
             let gradients = Gradients::of(&loss, &parameters, recipe.train.grad_clip)?;
             let (schedule, warmup) = (&recipe.train.schedule, recipe.train.warmup_steps);
             let rate = schedule::share(schedule, step, warmup, total);

@@ -22,7 +22,7 @@ fn trained(world: &World) -> Run {
     run
 }
 
-fn write(run: &Run, world: &World, request: &Request) -> Result<Report, ExportError> {
+pub(crate) fn write(run: &Run, world: &World, request: &Request) -> Result<Report, ExportError> {
     runtime::library::load(None).unwrap();
     let stop = Stop::new();
     let mut around = Surroundings { watch: &mut Silent, stop: &stop, threads: 2 };

@@ -45,6 +45,17 @@ fn a_folder_gives_weights_scale_pictures_and_words() {
 }
 
 #[test]
+fn a_clip_that_becomes_a_sigmoid_model_keeps_its_scale_and_gets_a_bias() {
+    let world = world();
+    let sets = ["train.objective=sigmoid"];
+    let encoder = Encoder::from_recipe(&recipe(&world, Some(&folder()), &sets)).unwrap();
+    assert_eq!(encoder.weights.get("logit_bias").unwrap().double_value(&[]), -10.0);
+    assert!(encoder.rates.of("logit_bias") > 0.0);
+    let scale = saved().get("logit_scale").unwrap().copy();
+    assert_eq!(encoder.weights.get("logit_scale").unwrap(), &scale);
+}
+
+#[test]
 fn a_configuration_alone_gives_weights_that_the_seed_decides() {
     let world = world();
     let config = format!("model.config={}", folder().join("config.json").display());
