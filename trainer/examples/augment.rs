@@ -4,8 +4,8 @@
 //! ```console
 //! $ cargo run --release -p clipsight-trainer --example augment -- FOLDER --from files
 //! ```
-//! The usual recipe of contrastive learning on pictures (MoCo v2, Chen et al. 2020): a cut of a fifth
-//! and more, resized, mirrored, color jitter, gray, blur, then the normalized input of a tower.
+//! The usual recipe of contrastive learning on pictures (`MoCo` v2, Chen et al. 2020): a cut of a
+//! fifth and more, resized, mirrored, color jitter, gray, blur, then the normalized input of a tower.
 #![expect(clippy::print_stdout, reason = "this is a program whose answer is its output")]
 
 use std::hint::black_box;

@@ -28,7 +28,7 @@ pub struct TextSection {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SynonymsSection {
-    /// The folder with WordNet's `index.noun`, `data.noun` and so on.
+    /// The folder with `WordNet`'s `index.noun`, `data.noun` and so on.
     pub wordnet: PathBuf,
     /// How often a word that has synonyms gives way to one of them.
     pub probability: f64,

@@ -19,9 +19,18 @@ use crate::run::Run;
 
 /// All captions of all sets.
 pub(super) struct Texts {
-    /// Text row and meaning of each caption, by pair over all sets.
-    captions: Vec<Vec<(i64, i64)>>,
+    /// By pair over all sets.
+    captions: Vec<Vec<Numbers>>,
     input: TextInput,
+}
+
+/// What a caption is known by.
+#[derive(Clone, Copy)]
+struct Numbers {
+    /// Its row among the distinct texts.
+    row: i64,
+    /// Equal for captions that say the same.
+    meaning: i64,
 }
 
 enum TextInput {
@@ -84,7 +93,7 @@ impl Texts {
     /// The captions of draws, whose pairs are `pairs` over all sets.
     pub(super) fn captions(&self, draws: &[Draw], pairs: &[usize]) -> Vec<Drawn> {
         let of = |(draw, &pair): (&Draw, &usize)| {
-            let (row, meaning) = self.captions[pair][draw.caption];
+            let Numbers { row, meaning } = self.captions[pair][draw.caption];
             Drawn { draw: *draw, row, meaning }
         };
         draws.iter().zip(pairs).map(of).collect()
@@ -122,9 +131,8 @@ impl Texts {
     }
 }
 
-/// The distinct texts, and by pair over all sets each caption's row among them and a number that
-/// captions of the same meaning share.
-fn numbered(sets: &[Arc<Dataset>]) -> (Vec<Arc<str>>, Vec<Vec<(i64, i64)>>) {
+/// The distinct texts, and the numbers of all captions by pair over all sets.
+fn numbered(sets: &[Arc<Dataset>]) -> (Vec<Arc<str>>, Vec<Vec<Numbers>>) {
     let mut texts: Vec<Arc<str>> = Vec::new();
     let mut row_of: HashMap<Arc<str>, i64> = HashMap::new();
     let mut meaning_of: HashMap<Arc<str>, i64> = HashMap::new();
@@ -138,7 +146,7 @@ fn numbered(sets: &[Arc<Dataset>]) -> (Vec<Arc<str>>, Vec<Vec<(i64, i64)>>) {
             });
             let count = meaning_of.len() as i64;
             let meaning = *meaning_of.entry(Arc::clone(&caption.meaning)).or_insert(count);
-            of_pair.push((row, meaning));
+            of_pair.push(Numbers { row, meaning });
         }
         captions.push(of_pair);
     }

@@ -33,7 +33,7 @@ pub struct TextAugmentation {
 }
 
 impl TextAugmentation {
-    /// As a recipe's `[text]` says; reads WordNet where it is asked for.
+    /// As a recipe's `[text]` says; reads `WordNet` where it is asked for.
     ///
     /// # Errors
     /// [`WordNetError`], naming what is missing or broken.

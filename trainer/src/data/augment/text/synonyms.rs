@@ -58,8 +58,8 @@ fn is_function_word(word: &str) -> bool {
     FUNCTION_WORDS.binary_search(&word).is_ok()
 }
 
-/// In the order of the alphabet. Many of them are nouns to WordNet, too: `a` is a vitamin, `he` a
-/// gas, `in` a state.
+/// In the order of the alphabet. Many of them are nouns to `WordNet`, too: `a` is a vitamin, `he`
+/// a gas, `in` a state.
 #[rustfmt::skip]
 const FUNCTION_WORDS: [&str; 169] = [
     "a", "about", "above", "across", "after", "again", "against", "all", "along", "also", "am",
