@@ -14,7 +14,6 @@ use super::two_views::{Against, two_views};
 ///
 /// # Panics
 /// When the shapes do not fit.
-#[must_use]
 pub fn dcl(first: &Tensor, second: &Tensor, logit_scale: &Tensor, related: &Related) -> Tensor {
     two_views(first, second, logit_scale, related, Against::Negatives)
 }

@@ -20,7 +20,6 @@ pub enum Distance {
 impl Distance {
     /// Of cosines of any shape, the same shape. In f32 a Euclidean distance below about 1e-3 is
     /// rounded, since its cosine is.
-    #[must_use]
     pub fn of(self, cosines: &Tensor) -> Tensor {
         let cosine = -cosines + 1.0;
         match self {

@@ -17,7 +17,6 @@ use super::{Related, logits, wide};
 ///
 /// # Panics
 /// When the shapes do not fit.
-#[must_use]
 pub fn info_nce(
     images: &Tensor,
     texts: &Tensor,
@@ -89,7 +88,6 @@ fn by_blocks<I: Iterator<Item = Rows>>(
 ///
 /// # Panics
 /// When the shapes do not fit.
-#[must_use]
 pub fn info_nce_with_negatives(
     queries: &Tensor,
     positives: &Tensor,

@@ -13,7 +13,6 @@ use super::{Distance, Mining, Related, wide};
 ///
 /// # Panics
 /// When the shapes do not fit.
-#[must_use]
 pub fn margin(first: &Tensor, second: &Tensor, same: &Tensor, margin: f64) -> Tensor {
     let cosines = (wide(first) * wide(second)).sum_dim_intlist(1, false, Kind::Float); // [B]
     together(&cosines).where_self(same, &apart(&cosines, margin)).mean(Kind::Float)
@@ -27,7 +26,6 @@ pub fn margin(first: &Tensor, second: &Tensor, same: &Tensor, margin: f64) -> Te
 ///
 /// # Panics
 /// When the shapes do not fit.
-#[must_use]
 pub fn margin_in_batch(
     images: &Tensor,
     texts: &Tensor,

@@ -15,7 +15,6 @@ use super::two_views::{Against, two_views};
 ///
 /// # Panics
 /// When the shapes do not fit.
-#[must_use]
 pub fn nt_xent(first: &Tensor, second: &Tensor, logit_scale: &Tensor, related: &Related) -> Tensor {
     two_views(first, second, logit_scale, related, Against::All)
 }

@@ -47,13 +47,11 @@ impl Related {
     }
 
     /// `[B, B]` bool, symmetric, false on the diagonal.
-    #[must_use]
     pub fn mask(&self) -> Tensor {
         self.rows(Rows::all(self.pairs)).unwrap_or_else(|| self.nobody(self.pairs))
     }
 
     /// `[B, B]` bool: true where image i and text j are neither a pair nor related.
-    #[must_use]
     pub fn negatives(&self) -> Tensor {
         let itself = Tensor::eye(self.pairs, (Kind::Bool, self.device));
         self.mask().logical_or(&itself).logical_not()

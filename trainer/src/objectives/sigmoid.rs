@@ -15,7 +15,6 @@ use super::{Related, logits, wide};
 ///
 /// # Panics
 /// When the shapes do not fit.
-#[must_use]
 pub fn sigmoid(
     images: &Tensor,
     texts: &Tensor,

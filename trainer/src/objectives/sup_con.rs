@@ -17,7 +17,6 @@ const LEFT_OUT: f64 = -1e30;
 ///
 /// # Panics
 /// When the shapes do not fit.
-#[must_use]
 pub fn sup_con(features: &Tensor, logit_scale: &Tensor, related: &Related) -> Tensor {
     let features = wide(features);
     let count = features.size()[0];
@@ -47,7 +46,6 @@ pub fn sup_con(features: &Tensor, logit_scale: &Tensor, related: &Related) -> Te
 ///
 /// # Panics
 /// When the shapes do not fit.
-#[must_use]
 pub fn sup_con_pairs(
     images: &Tensor,
     texts: &Tensor,

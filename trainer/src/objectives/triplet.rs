@@ -24,7 +24,6 @@ pub struct Triplets {
 ///
 /// # Panics
 /// When the shapes do not fit.
-#[must_use]
 pub fn triplet(
     anchors: &Tensor,
     positives: &Tensor,
@@ -48,7 +47,6 @@ pub fn triplet(
 ///
 /// # Panics
 /// When the shapes do not fit.
-#[must_use]
 pub fn triplet_in_batch(
     images: &Tensor,
     texts: &Tensor,
