@@ -10,6 +10,7 @@ mod full_clip;
 mod indexing;
 mod kills;
 mod nearest;
+mod objectives;
 mod overload;
 mod peers;
 mod program;
@@ -68,6 +69,8 @@ enum What {
     FullStep,
     /// Pictures made ready for training, beside torchvision.
     Augment,
+    /// Losses forward and backward beside `open_clip` and lightly, and what memory they need.
+    Objectives,
     /// The graph against the scan and against `USearch`; wants --captions, and minutes to build.
     Nearest,
     /// Many pictures by the starter and by ViT-B/32: memory while indexing and serving, how soon
@@ -114,6 +117,9 @@ fn main() -> Result<()> {
     }
     if wanted(What::Augment) {
         augment::measure(&workshop)?;
+    }
+    if wanted(What::Objectives) {
+        objectives::measure()?;
     }
     if wanted(What::Nearest) && !(captions.is_empty() && what.is_empty()) {
         let vectors = work.join("vectors");
