@@ -101,14 +101,10 @@ async fn one_upload_too_many_is_refused_at_once() {
     let server = Server::over(temp, &["--uploads", "1"]);
     let held = half_an_upload(&server);
     let picture = || vec![("a.jpg", b"x".to_vec())];
-    // The server needs a moment to see the first; until then the second is only a bad picture.
-    let refused = loop {
-        let response = server.form("/v1/pictures", None, &picture()).await;
-        if response.status() != 422 {
-            break response;
-        }
-    };
-    problem(refused, 503).await;
+    // The server needs a moment to see the first, which would be refused itself behind a second.
+    let open = "clipsight_uploads_open 1\n";
+    while !server.get("/metrics").await.text().await.unwrap().contains(open) {}
+    problem(server.form("/v1/pictures", None, &picture()).await, 503).await;
     drop(held);
     // And a moment to see that it has gone.
     let mut response = server.form("/v1/pictures", None, &picture()).await;
