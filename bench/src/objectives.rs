@@ -26,7 +26,7 @@ pub(crate) fn measure() -> Result<()> {
     for (objective, peer) in OBJECTIVES {
         for batch in BATCHES {
             println!("\n{objective}, {batch} pairs:\n");
-            let arguments = [objective, "--batch", batch];
+            let arguments = [objective, "--batch", batch, "--rounds", "1"];
             let here = || figure(&output_of(example("objectives")?.args(arguments))?, PAIRS);
             let there = || figure(&output_of(script("objectives.py")?.args(arguments))?, PAIRS);
             in_turns(ROUNDS, PAIRS, &mut [Peer::new("here", here), Peer::new(peer, there)])?;
