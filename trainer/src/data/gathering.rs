@@ -22,8 +22,13 @@ pub(super) const LONGEST_TEXT: u64 = 1 << 20;
 /// What is said of a picture.
 #[derive(Debug)]
 pub(super) enum Said {
-    /// Each of these.
-    Captions(Vec<String>),
+    /// Each of these, and what is wrong of it.
+    Captions {
+        /// What is right.
+        captions: Vec<String>,
+        /// What sounds alike and is wrong.
+        negatives: Vec<String>,
+    },
     /// That it shows one of the class of this name.
     Class(String),
 }
@@ -90,14 +95,19 @@ impl<'a> Gathering<'a> {
             Err(reason) => self.bad(key, reason),
             Ok((picture, said)) => {
                 self.note_words(&format!("{key}:{}:{}", picture.offset, picture.len));
-                let (captions, class) = match said {
-                    Said::Captions(texts) => (texts.into_iter().map(plain).collect(), None),
+                let pair = match said {
+                    Said::Captions { captions, negatives } => {
+                        let [captions, negatives] = [captions, negatives]
+                            .map(|texts| texts.into_iter().map(plain).collect());
+                        Pair { key, picture, captions, negatives, class: None }
+                    }
                     Said::Class(name) => {
                         let class = self.class(&name)?;
-                        (self.prompts[class].clone(), Some(class))
+                        let captions = self.prompts[class].clone();
+                        Pair { key, picture, captions, negatives: Vec::new(), class: Some(class) }
                     }
                 };
-                self.pairs.push(Pair { key, picture, captions, class });
+                self.pairs.push(pair);
             }
         }
         Ok(())
@@ -132,9 +142,15 @@ fn usable(picture: Place, said: Said) -> Result<(Place, Said), String> {
         ));
     }
     match &said {
-        Said::Captions(texts) if texts.is_empty() => Err("has no caption".to_owned()),
+        Said::Captions { captions, .. } if captions.is_empty() => Err("has no caption".to_owned()),
+        Said::Captions { captions, negatives } => {
+            match negatives.iter().find(|negative| captions.contains(negative)) {
+                Some(both) => Err(format!("\"{both}\" is among its captions and its negatives")),
+                None => Ok((picture, said)),
+            }
+        }
         Said::Class(name) if name.trim().is_empty() => Err("its class has no name".to_owned()),
-        _ => Ok((picture, said)),
+        Said::Class(_) => Ok((picture, said)),
     }
 }
 

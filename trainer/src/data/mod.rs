@@ -50,6 +50,8 @@ pub struct Pair {
     pub picture: Place,
     /// At least one.
     pub captions: Vec<Caption>,
+    /// What could be said of it and is wrong; of tables that have such a column.
+    pub negatives: Vec<Caption>,
     /// Index into [`Dataset::classes`], where the set has labels.
     pub class: Option<usize>,
 }

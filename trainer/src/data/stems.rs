@@ -111,7 +111,7 @@ fn judged(sample: Sample, classes: &[String]) -> Result<(Place, Said), String> {
             if captions.is_empty() {
                 return Err("its .txt is empty".to_owned());
             }
-            Said::Captions(captions)
+            Said::Captions { captions, negatives: Vec::new() }
         }
         (None, Some(class)) => {
             let class = class?;

@@ -4,7 +4,7 @@
 use tch::{Kind, Tensor};
 
 use super::blocks::{Rows, blocks, is_one_block, sum_over, without_value};
-use super::{Related, logits, wide};
+use super::{Negatives, Related, logits, wide};
 
 /// The symmetric cross-entropy of Radford et al. 2021, figure 3.
 ///
@@ -111,6 +111,33 @@ pub fn info_nce_with_negatives(
     (all.logsumexp(1, true) - own).mean(Kind::Float)
 }
 
+/// As [`info_nce`], but each image also tells its text from texts that are wrong, those of the other
+/// images included (Yuksekgonul et al. 2023, section 4: `NegCLIP`). A text still chooses among the images
+/// alone.
+///
+/// The reference makes such texts by swapping words; here they are handed over. The matrix `[B, B + N]`
+/// stands in memory whole.
+///
+/// # Panics
+/// When the shapes do not fit.
+pub fn info_nce_with_negative_texts(
+    images: &Tensor,
+    texts: &Tensor,
+    logit_scale: &Tensor,
+    related: &Related,
+    negatives: Negatives<'_>,
+) -> Tensor {
+    let pairs = images.size()[0];
+    let all_texts = Tensor::cat(&[&wide(texts), &wide(negatives.texts)], 0); // [B + N, D]
+    let excluded = Tensor::cat(&[&related.mask(), negatives.excluded], 1); // [B, B + N]
+    let logits =
+        logits(&wide(images), &all_texts, logit_scale).masked_fill(&excluded, f64::NEG_INFINITY); // [B, B + N]
+    let own = |shares: &Tensor| shares.diagonal(0, 0, 1); // [B]
+    let by_image = logits.log_softmax(1, Kind::Float);
+    let by_text = logits.narrow(1, 0, pairs).log_softmax(0, Kind::Float);
+    -(own(&by_image) + own(&by_text)).mean(Kind::Float) / 2.0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,9 +241,46 @@ mod tests {
     }
 
     #[test]
-    fn both_are_stable_in_bf16_and_at_all_temperatures() {
+    fn negative_texts_compete_beside_those_of_the_batch_for_images_alone() {
+        let x = rows(&[[1.0, 0.0], [0.0, 1.0]]);
+        let wrong = rows(&[[0.6, 0.8]]);
+        let nothing = Tensor::from_slice(&[false, false]).view([2, 1]);
+        let loss = |texts: &Tensor, excluded: &Tensor| {
+            let negatives = Negatives { texts, excluded };
+            info_nce_with_negative_texts(&x, &x, &scale(1.0), &unrelated(2), negatives)
+        };
+        // Of the first image the logits are 1 | 0, 0.6, of the second 1 | 0, 0.8; of a text 1 | 0.
+        let by_image = |other: f64| (1.0 + (-1f64).exp() + (other - 1.0).exp()).ln();
+        let by_text = (1.0 + (-1f64).exp()).ln();
+        let images = f64::midpoint(by_image(0.6), by_image(0.8));
+        close(&loss(&wrong, &nothing), f64::midpoint(images, by_text));
+        // What says the same as the first caption is no negative to its image.
+        let first = Tensor::from_slice(&[true, false]).view([2, 1]);
+        let images = f64::midpoint(by_text, by_image(0.8));
+        close(&loss(&wrong, &first), f64::midpoint(images, by_text));
+    }
+
+    #[test]
+    fn without_negative_texts_it_is_info_nce() {
+        tch::manual_seed(5);
+        let (images, texts) = (random(6, 4), random(6, 4));
+        let related = related(&[0, 1, 0, 3, 4, 5], &[0, 1, 2, 3, 3, 5]);
+        let none = Tensor::zeros([6, 0], (Kind::Bool, tch::Device::Cpu));
+        let negatives = Negatives { texts: &texts.narrow(0, 0, 0), excluded: &none };
+        let scale = scale(9.0);
+        let got = info_nce_with_negative_texts(&images, &texts, &scale, &related, negatives);
+        alike(&got, &info_nce(&images, &texts, &scale, &related));
+    }
+
+    #[test]
+    fn all_are_stable_in_bf16_and_at_all_temperatures() {
         let related = related(&[0, 1, 2, 3, 4, 5, 6, 7, 0], &[0, 1, 2, 2, 4, 5, 6, 7, 8]);
         is_stable(|a, b, scale| info_nce(a, b, scale, &related));
         is_stable(|a, b, scale| info_nce_with_negatives(a, b, &b.flip([0]), scale, None));
+        let nothing = related.mask().zeros_like();
+        is_stable(|a, b, scale| {
+            let negatives = Negatives { texts: &b.flip([0]), excluded: &nothing };
+            info_nce_with_negative_texts(a, b, scale, &related, negatives)
+        });
     }
 }

@@ -11,10 +11,12 @@ mod distance;
 mod info_nce;
 mod margin;
 mod mining;
+mod negative_cosine;
 mod nt_xent;
 mod related;
 mod sigmoid;
 mod sup_con;
+mod swapped_prediction;
 #[cfg(test)]
 mod testing;
 mod triplet;
@@ -24,13 +26,15 @@ use tch::{Kind, Tensor};
 
 pub use dcl::dcl;
 pub use distance::Distance;
-pub use info_nce::{info_nce, info_nce_with_negatives};
+pub use info_nce::{info_nce, info_nce_with_negative_texts, info_nce_with_negatives};
 pub use margin::{margin, margin_in_batch};
 pub use mining::{Chosen, Mining, hardest, semi_hard};
+pub use negative_cosine::negative_cosine;
 pub use nt_xent::nt_xent;
 pub use related::{Related, related_pairs};
 pub use sigmoid::sigmoid;
 pub use sup_con::{sup_con, sup_con_pairs};
+pub use swapped_prediction::{Sharing, sinkhorn, swapped_prediction};
 pub use triplet::{Triplets, triplet, triplet_in_batch};
 
 /// A batch of pairs, and what is learned beside the towers.
@@ -46,6 +50,17 @@ pub struct Pairs<'a> {
     pub logit_bias: Option<&'a Tensor>,
     /// Which pairs are no negatives to each other.
     pub related: &'a Related,
+    /// What is wrong of the images, where that is looked at.
+    pub negatives: Option<Negatives<'a>>,
+}
+
+/// Texts that are wrong of images of a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Negatives<'a> {
+    /// Normalized, `[N, D]`.
+    pub texts: &'a Tensor,
+    /// Bool `[B, N]`: true where a text is right of an image after all.
+    pub excluded: &'a Tensor,
 }
 
 /// In f32, through which gradients pass back in the kind that `tensor` has: products of bf16 would

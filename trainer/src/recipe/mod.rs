@@ -23,7 +23,7 @@ pub use model::{
     ImageEncoder, ImageTowerSection, ModelKind, ModelSection, ProjectionKind, ProjectionSection,
     Start, TextEncoder, TextTowerSection, Towers,
 };
-pub use objective::Objective;
+pub use objective::{NegativesFrom, Objective};
 pub use optimizer::{AdamW, Lamb, Lars, OptimizerSection, Schedule, Sgd};
 pub use resolve::{RecipeError, Resolver, from_table, load, load_from};
 pub use text::{BackTranslationSection, SynonymsSection, TextSection};

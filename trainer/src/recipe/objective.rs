@@ -19,7 +19,11 @@ const SIGMOID_SCALE_INIT: f64 = std::f64::consts::LN_10;
 #[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Objective {
     /// Symmetric cross-entropy over the batch's similarities.
-    InfoNce {},
+    InfoNce {
+        /// Whether texts that the sets call wrong stand beside the batch's.
+        #[serde(default)]
+        negatives: NegativesFrom,
+    },
     /// Image and text as two views of a sample, all against all.
     NtXent {},
     /// The same, the positive left out of its own denominator.
@@ -37,7 +41,10 @@ pub enum Objective {
         /// That margin.
         #[serde(default = "triplet_margin")]
         margin: f64,
-        /// Which negatives are looked at.
+        /// Whether an image is held against its own wrong text in place of the batch's texts.
+        #[serde(default)]
+        negatives: NegativesFrom,
+        /// Which negatives of the batch are looked at.
         #[serde(default)]
         mining: Mining,
         /// What is compared with the margin.
@@ -55,9 +62,20 @@ pub enum Objective {
     },
 }
 
+/// What a pair is held against.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NegativesFrom {
+    /// The other pairs of the batch.
+    #[default]
+    Batch,
+    /// What the sets call wrong of its picture.
+    Given,
+}
+
 impl Default for Objective {
     fn default() -> Self {
-        Self::InfoNce {}
+        Self::InfoNce { negatives: NegativesFrom::Batch }
     }
 }
 
@@ -99,6 +117,13 @@ impl Objective {
     #[must_use]
     pub fn scales(&self) -> bool {
         !matches!(self, Self::Triplet { .. } | Self::Margin { .. })
+    }
+
+    /// Whether the loss looks at what the sets call wrong of their pictures.
+    #[must_use]
+    pub fn takes_given_negatives(&self) -> bool {
+        let given = NegativesFrom::Given;
+        matches!(self, Self::InfoNce { negatives } | Self::Triplet { negatives, .. } if *negatives == given)
     }
 
     pub(super) fn validate(&self) -> Result<(), RecipeError> {

@@ -16,6 +16,7 @@ use crate::data::mixture::{Draw, Shape, batches};
 use crate::data::{BadSample, DataError, Dataset, Pair};
 use crate::encoder::{Encoder, EncoderError};
 use crate::model::Side;
+use crate::objectives::{Related, related_pairs};
 use crate::recipe::{DataSection, Recipe};
 use crate::run::Run;
 
@@ -45,12 +46,12 @@ enum Images {
 pub(super) struct Batch {
     /// Pooled images `[B, hidden]`.
     pub(super) images: Tensor,
-    /// Pooled texts `[B, hidden]`.
+    /// Pooled texts `[B + N, hidden]`: a caption of each image, and behind them what is wrong of some.
     pub(super) texts: Tensor,
     /// Equal for the same picture.
     pub(super) picture_keys: Vec<i64>,
-    /// Equal for the same caption.
-    pub(super) caption_keys: Vec<i64>,
+    /// Equal for the same caption; of all texts, `[B + N]`.
+    text_keys: Vec<i64>,
     /// What was left out because its picture is broken.
     pub(super) bad: Vec<BadSample>,
 }
@@ -94,6 +95,9 @@ impl Material {
         let augmentation = texts::augmentation(recipe)?;
         let sets = open_sets(run, around)?;
         objective::check(&recipe.train.objective, &sets)?;
+        if let Some(words) = objective::passed_over(&recipe.train.objective, &sets) {
+            around.watch.say(&words);
+        }
         let mut first_pair = vec![0];
         for set in &sets {
             first_pair.push(first_pair[first_pair.len() - 1] + set.pairs.len());
@@ -208,11 +212,33 @@ impl Batches {
             }
         };
         let pairs: Vec<usize> = draws.iter().map(|&d| material.pair(d)).collect();
-        let captions = material.texts.captions(&draws, &pairs);
-        let texts = material.texts.pooled(&captions, &self.wording, encoder)?;
+        let mut drawn = material.texts.captions(&draws, &pairs);
+        drawn.extend(material.texts.negatives(&draws, &pairs, self.wording.epoch));
+        let texts = material.texts.pooled(&drawn, &self.wording, encoder)?;
         let picture_keys = pairs.iter().map(|&pair| pair as i64).collect();
-        let caption_keys = captions.iter().map(|caption| caption.meaning).collect();
-        Ok(Batch { images, texts, picture_keys, caption_keys, bad })
+        let text_keys = drawn.iter().map(|text| text.meaning).collect();
+        Ok(Batch { images, texts, picture_keys, text_keys, bad })
+    }
+}
+
+impl Batch {
+    /// What of all texts `[B + N, …]` belongs to the captions, and what to the negatives.
+    pub(super) fn part(&self, texts: &Tensor) -> (Tensor, Tensor) {
+        let (pairs, all) = (self.picture_keys.len() as i64, self.text_keys.len() as i64);
+        (texts.narrow(0, 0, pairs), texts.narrow(0, pairs, all - pairs))
+    }
+
+    /// Which pairs are no negatives to each other; and which of the negatives that were given say the
+    /// same as an image's caption, bool `[B, N]`, where there are any.
+    pub(super) fn same(&self, encoder: &Encoder) -> Result<(Related, Option<Tensor>), TrainError> {
+        let pictures = encoder.moved(&Tensor::from_slice(&self.picture_keys))?; // [B]
+        let texts = encoder.moved(&Tensor::from_slice(&self.text_keys))?; // [B + N]
+        let (captions, negatives) = self.part(&texts);
+        let given = self.text_keys.len() > self.picture_keys.len();
+        let excluded = given
+            .then(|| captions.unsqueeze(1).f_eq_tensor(&negatives.unsqueeze(0)))
+            .transpose()?;
+        Ok((related_pairs(&pictures, &captions), excluded))
     }
 }
 

@@ -30,7 +30,7 @@ use crate::encoder::pooled::Pass;
 use crate::encoder::{Encoder, EncoderError};
 use crate::eval::{self, CaptionFigures, Embedder, EvalError, LabelFigures, RunEmbedder};
 use crate::model::{LOGIT_BIAS, LOGIT_SCALE, ModelError, Side};
-use crate::objectives::{Pairs, related_pairs};
+use crate::objectives::{Negatives, Pairs};
 use crate::optimizer::{Gradients, Optimizer, StateError};
 use crate::run::{Run, RunError};
 use crate::schedule;
@@ -158,6 +158,22 @@ pub enum TrainError {
          is a negative to another; add pictures with other captions"
     )]
     NoNegatives,
+    /// Negatives that are to be given and are not.
+    #[error(
+        "train.objective.negatives = \"given\", but {count} of {all} pictures have no negative, the \
+         first is {key} of {set}; give them one each in a table's column \"negative\", or train with \
+         negatives = \"batch\""
+    )]
+    NoneGiven {
+        /// Pictures without one.
+        count: usize,
+        /// Pictures.
+        all: usize,
+        /// The first of them.
+        key: String,
+        /// Its set.
+        set: String,
+    },
     /// A class that `sup_con` cannot draw together.
     #[error(
         "class \"{class}\" of {set} has one picture, and sup_con draws the pictures of a class \
@@ -249,18 +265,18 @@ pub fn train(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
             let batch = batches.next(&material, &encoder, recipe.train.batch_size)?;
             ledger.settle(around.watch)?;
             let images = dropout(&batch.images, Side::Image, &encoder, recipe, step)?; // [B, hidden]
-            let texts = dropout(&batch.texts, Side::Text, &encoder, recipe, step)?; // [B, hidden]
+            let texts = dropout(&batch.texts, Side::Text, &encoder, recipe, step)?; // [B + N, hidden]
             let images = encoder.embed(Side::Image, &images)?; // [B, D]
-            let texts = encoder.embed(Side::Text, &texts)?; // [B, D]
-            let keys = [&batch.picture_keys, &batch.caption_keys]
-                .map(|keys| encoder.moved(&Tensor::from_slice(keys))); // [B]
-            let [pictures, captions] = keys;
+            let (texts, wrong) = batch.part(&encoder.embed(Side::Text, &texts)?); // [B, D], [N, D]
+            let (related, excluded) = batch.same(&encoder)?;
+            let negatives = excluded.as_ref().map(|excluded| Negatives { texts: &wrong, excluded });
             let pairs = Pairs {
                 images: &images,
                 texts: &texts,
                 logit_scale: &logit_scale,
                 logit_bias: logit_bias.as_ref(),
-                related: &related_pairs(&pictures?, &captions?),
+                related: &related,
+                negatives,
             };
             let loss = recipe.train.objective.loss(&pairs)?; // []
             let gradients = Gradients::of(&loss, &parameters, recipe.train.grad_clip)?;

@@ -9,8 +9,8 @@ use super::TrainError;
 use crate::data::Dataset;
 use crate::model::{LOGIT_BIAS, ModelError};
 use crate::objectives::{
-    Pairs, Triplets, dcl, info_nce, margin_in_batch, nt_xent, sigmoid, sup_con_pairs,
-    triplet_in_batch,
+    Pairs, Triplets, dcl, info_nce, info_nce_with_negative_texts, margin_in_batch, nt_xent,
+    sigmoid, sup_con_pairs, triplet, triplet_in_batch,
 };
 use crate::recipe::Objective;
 
@@ -20,9 +20,14 @@ impl Objective {
     /// # Errors
     /// [`ModelError::Missing`] for a sigmoid loss without a `logit_bias`.
     pub(super) fn loss(&self, pairs: &Pairs<'_>) -> Result<Tensor, ModelError> {
-        let &Pairs { images, texts, logit_scale, logit_bias, related } = pairs;
+        let &Pairs { images, texts, logit_scale, logit_bias, related, negatives } = pairs;
         Ok(match *self {
-            Self::InfoNce {} => info_nce(images, texts, logit_scale, related),
+            Self::InfoNce { .. } => match negatives {
+                None => info_nce(images, texts, logit_scale, related),
+                Some(negatives) => {
+                    info_nce_with_negative_texts(images, texts, logit_scale, related, negatives)
+                }
+            },
             Self::NtXent {} => nt_xent(images, texts, logit_scale, related),
             Self::Dcl {} => dcl(images, texts, logit_scale, related),
             Self::SupCon {} => sup_con_pairs(images, texts, logit_scale, related),
@@ -30,9 +35,12 @@ impl Objective {
                 let absent = || ModelError::Missing { name: LOGIT_BIAS.to_owned() };
                 sigmoid(images, texts, logit_scale, logit_bias.ok_or_else(absent)?, related)
             }
-            Self::Triplet { margin, mining, distance } => {
-                triplet_in_batch(images, texts, related, Triplets { margin, distance, mining })
-            }
+            Self::Triplet { margin, mining, distance, .. } => match negatives {
+                None => {
+                    triplet_in_batch(images, texts, related, Triplets { margin, distance, mining })
+                }
+                Some(negatives) => triplet(images, texts, negatives.texts, margin, distance),
+            },
             Self::Margin { margin, mining } => {
                 margin_in_batch(images, texts, related, margin, mining)
             }
@@ -44,8 +52,12 @@ impl Objective {
 ///
 /// # Errors
 /// [`TrainError::NoNegatives`] where all pairs say the same or show the same,
+/// [`TrainError::NoneGiven`] where negatives are to be given and are not,
 /// [`TrainError::LoneClass`] for supervised contrastive where a class has a single picture.
 pub(super) fn check(objective: &Objective, sets: &[Arc<Dataset>]) -> Result<(), TrainError> {
+    if objective.takes_given_negatives() {
+        given(objective, sets)?;
+    }
     let pairs = || sets.iter().flat_map(|set| &set.pairs);
     let mut meanings = pairs().flat_map(|pair| &pair.captions).map(|caption| &caption.meaning);
     let first = meanings.next();
@@ -56,6 +68,30 @@ pub(super) fn check(objective: &Objective, sets: &[Arc<Dataset>]) -> Result<(), 
         Objective::SupCon {} => lone_class(sets),
         _ => Ok(()),
     }
+}
+
+/// Of a triplet each pair is the anchor and the positive; beside a batch's negatives a few given ones
+/// are worth something.
+fn given(objective: &Objective, sets: &[Arc<Dataset>]) -> Result<(), TrainError> {
+    let pairs = || sets.iter().flat_map(|set| set.pairs.iter().map(move |pair| (set, pair)));
+    let mut without = pairs().filter(|(_, pair)| pair.negatives.is_empty());
+    let Some((set, pair)) = without.next() else { return Ok(()) };
+    let (count, all) = (1 + without.count(), pairs().count());
+    if count < all && !matches!(objective, Objective::Triplet { .. }) {
+        return Ok(());
+    }
+    Err(TrainError::NoneGiven { count, all, key: pair.key.clone(), set: set.name() })
+}
+
+/// What is said of given negatives that the objective does not look at.
+pub(super) fn passed_over(objective: &Objective, sets: &[Arc<Dataset>]) -> Option<String> {
+    let count = sets.iter().flat_map(|set| &set.pairs).filter(|p| !p.negatives.is_empty()).count();
+    (count > 0 && !objective.takes_given_negatives()).then(|| {
+        format!(
+            "the negatives of {count} pictures are passed over; \
+             train.objective = {{ name = \"info_nce\", negatives = \"given\" }} looks at them"
+        )
+    })
 }
 
 /// Classes go by their names, in whichever sets their pictures are.

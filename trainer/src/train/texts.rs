@@ -9,9 +9,9 @@ use tch::Tensor;
 
 use super::material::standardize;
 use super::{Surroundings, TrainError, pass};
-use crate::data::Dataset;
 use crate::data::augment::{TextAugmentation, TextViews};
 use crate::data::mixture::Draw;
+use crate::data::{Caption, Dataset};
 use crate::encoder::{Encoder, EncoderError};
 use crate::model::Side;
 use crate::recipe::Recipe;
@@ -21,6 +21,8 @@ use crate::run::Run;
 pub(super) struct Texts {
     /// By pair over all sets.
     captions: Vec<Vec<Numbers>>,
+    /// What is wrong of a pair's picture, as far as the objective looks at it; by pair over all sets.
+    negatives: Vec<Vec<Numbers>>,
     input: TextInput,
 }
 
@@ -51,6 +53,8 @@ pub(super) struct Wording {
 /// The caption of one draw.
 pub(super) struct Drawn {
     draw: Draw,
+    /// Whether it is the draw's caption (0) or its negative (1): they are worded each by itself.
+    which: usize,
     row: i64,
     /// Equal for captions that say the same.
     pub(super) meaning: i64,
@@ -73,30 +77,42 @@ impl Texts {
         augmentation: Option<TextAugmentation>,
         around: &mut Surroundings<'_>,
     ) -> Result<Self, TrainError> {
-        let (texts, captions) = numbered(sets);
+        let Numbered { texts, captions, negatives } =
+            Numbered::of(sets, run.recipe.train.objective.takes_given_negatives());
         if let Some(augmentation) = augmentation {
-            return Ok(Self { captions, input: TextInput::Words(texts, augmentation) });
+            return Ok(Self { captions, negatives, input: TextInput::Words(texts, augmentation) });
         }
         if !encoder.rates.is_locked(Side::Text) {
             let encode =
                 |text: &Arc<str>| encoder.tokenizer.encode(text).map_err(EncoderError::from);
             let tokens = texts.iter().map(encode).collect::<Result<_, _>>()?;
-            return Ok(Self { captions, input: TextInput::Tokens(tokens) });
+            return Ok(Self { captions, negatives, input: TextInput::Tokens(tokens) });
         }
         around.watch.say("the text tower is locked: its outputs are computed once and cached");
         let cache = run.cache();
         let pooled = pass(encoder, &cache, around).texts(&texts)?;
         standardize(encoder, Side::Text, &pooled)?;
-        Ok(Self { captions, input: TextInput::Pooled(pooled) })
+        Ok(Self { captions, negatives, input: TextInput::Pooled(pooled) })
     }
 
     /// The captions of draws, whose pairs are `pairs` over all sets.
     pub(super) fn captions(&self, draws: &[Draw], pairs: &[usize]) -> Vec<Drawn> {
         let of = |(draw, &pair): (&Draw, &usize)| {
             let Numbers { row, meaning } = self.captions[pair][draw.caption];
-            Drawn { draw: *draw, row, meaning }
+            Drawn { draw: *draw, which: 0, row, meaning }
         };
         draws.iter().zip(pairs).map(of).collect()
+    }
+
+    /// A negative of each draw whose pair has any, another one each time that the pair comes.
+    pub(super) fn negatives(&self, draws: &[Draw], pairs: &[usize], epoch: u64) -> Vec<Drawn> {
+        let of = |(draw, &pair): (&Draw, &usize)| {
+            let all = &self.negatives[pair];
+            let turn = (epoch as usize).wrapping_add(draw.turn) % all.len().max(1);
+            let &Numbers { row, meaning } = all.get(turn)?;
+            Some(Drawn { draw: *draw, which: 1, row, meaning })
+        };
+        draws.iter().zip(pairs).filter_map(of).collect()
     }
 
     /// Pooled texts `[B, hidden]`.
@@ -120,7 +136,8 @@ impl Texts {
                 let &Wording { seed, epoch } = wording;
                 let views = TextViews { augmentation: augmentation.clone(), seed, epoch };
                 let encode = |caption: &Drawn| {
-                    let text = views.text(&caption.draw, 0, &texts[caption.row as usize]);
+                    let text =
+                        views.text(&caption.draw, caption.which, &texts[caption.row as usize]);
                     encoder.tokenizer.encode(&text)
                 };
                 let tokens = captions.iter().map(encode).collect::<Result<Vec<TokenIds>, _>>();
@@ -131,24 +148,34 @@ impl Texts {
     }
 }
 
-/// The distinct texts, and the numbers of all captions by pair over all sets.
-fn numbered(sets: &[Arc<Dataset>]) -> (Vec<Arc<str>>, Vec<Vec<Numbers>>) {
-    let mut texts: Vec<Arc<str>> = Vec::new();
-    let mut row_of: HashMap<Arc<str>, i64> = HashMap::new();
-    let mut meaning_of: HashMap<Arc<str>, i64> = HashMap::new();
-    let mut captions = Vec::new();
-    for pair in sets.iter().flat_map(|set| &set.pairs) {
-        let mut of_pair = Vec::with_capacity(pair.captions.len());
-        for caption in &pair.captions {
+/// The distinct texts, and the numbers of all captions and negatives by pair over all sets.
+struct Numbered {
+    texts: Vec<Arc<str>>,
+    captions: Vec<Vec<Numbers>>,
+    negatives: Vec<Vec<Numbers>>,
+}
+
+impl Numbered {
+    /// Of what `sets` say; of what is wrong as well where `with_negatives`.
+    fn of(sets: &[Arc<Dataset>], with_negatives: bool) -> Self {
+        let mut texts: Vec<Arc<str>> = Vec::new();
+        let mut row_of: HashMap<Arc<str>, i64> = HashMap::new();
+        let mut meaning_of: HashMap<Arc<str>, i64> = HashMap::new();
+        let mut number = |caption: &Caption| {
             let row = *row_of.entry(Arc::clone(&caption.text)).or_insert_with(|| {
                 texts.push(Arc::clone(&caption.text));
                 texts.len() as i64 - 1
             });
             let count = meaning_of.len() as i64;
             let meaning = *meaning_of.entry(Arc::clone(&caption.meaning)).or_insert(count);
-            of_pair.push(Numbers { row, meaning });
+            Numbers { row, meaning }
+        };
+        let (mut captions, mut negatives) = (Vec::new(), Vec::new());
+        for pair in sets.iter().flat_map(|set| &set.pairs) {
+            captions.push(pair.captions.iter().map(&mut number).collect());
+            let wrong = if with_negatives { pair.negatives.as_slice() } else { &[] };
+            negatives.push(wrong.iter().map(&mut number).collect());
         }
-        captions.push(of_pair);
+        Self { texts, captions, negatives }
     }
-    (texts, captions)
 }

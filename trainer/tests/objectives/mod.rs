@@ -1,5 +1,6 @@
 //! Objectives in a recipe: what each learns, what is kept of it, and what is refused.
 
+mod given;
 mod reference;
 mod refused;
 

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use clipsight_trainer::objectives::{
-    Distance, Mining, Related, Triplets, dcl, info_nce, info_nce_with_negatives, margin, nt_xent,
-    sigmoid, sup_con, sup_con_pairs, triplet_in_batch,
+    Distance, Mining, Negatives, Related, Sharing, Triplets, dcl, info_nce,
+    info_nce_with_negative_texts, info_nce_with_negatives, margin, negative_cosine, nt_xent,
+    sigmoid, sup_con, sup_con_pairs, swapped_prediction, triplet_in_batch,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -72,6 +73,12 @@ impl Inputs {
             |name: &str| info_nce_with_negatives(&images, &texts, &embeddings(name), scale, None);
         match case.objective.as_str() {
             "info_nce" => info_nce(&images, &texts, scale, &nobody),
+            "info_nce_negative_texts" => {
+                let texts_of_nobody = embeddings("negatives");
+                let excluded = images.matmul(&texts_of_nobody.tr()).gt(2.0);
+                let negatives = Negatives { texts: &texts_of_nobody, excluded: &excluded };
+                info_nce_with_negative_texts(&images, &texts, scale, &nobody, negatives)
+            }
             "info_nce_shared" => against("negatives"),
             "info_nce_own" => against("own_negatives"),
             "nt_xent" => nt_xent(&images, &texts, scale, &nobody),
@@ -80,6 +87,12 @@ impl Inputs {
             "sup_con" => sup_con(&images, scale, &classes),
             "sup_con_pairs" => sup_con_pairs(&images, &texts, scale, &classes),
             "margin" => margin(&images, &texts, &self.same, 1.2),
+            "negative_cosine" => negative_cosine(&images, &texts),
+            "swapped_prediction" => {
+                let small = embeddings("own_negatives").select(1, 0);
+                let how = Sharing { epsilon: 0.05, iterations: 3 };
+                swapped_prediction(&[images, texts, small], 2, 0.1, how)
+            }
             "triplet" => {
                 let (distance, mining) = (case.distance.unwrap(), case.mining.unwrap());
                 triplet_in_batch(

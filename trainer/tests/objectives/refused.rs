@@ -21,16 +21,21 @@ fn an_unknown_objective_or_key_is_named_with_those_that_there_are() {
         ("info_nec", format!("unknown variant `info_nec`, expected one of {NAMES}")),
         (
             r#"{ name = "triplet", margins = 0.2 }"#,
-            "unknown field `margins`, expected one of `margin`, `mining`, `distance`".to_owned(),
+            "unknown field `margins`, expected one of `margin`, `negatives`, `mining`, `distance`"
+                .to_owned(),
         ),
         (
             r#"{ name = "info_nce", margin = 0.2 }"#,
-            "unknown field `margin`, there are no fields".to_owned(),
+            "unknown field `margin`, expected `negatives`".to_owned(),
         ),
         (r#"{ margin = 0.2 }"#, "missing field `name`".to_owned()),
         (
             r#"{ name = "triplet", mining = "easy" }"#,
             "unknown variant `easy`, expected one of `all`, `hard`, `semi_hard`".to_owned(),
+        ),
+        (
+            r#"{ name = "info_nce", negatives = "none" }"#,
+            "unknown variant `none`, expected `batch` or `given`".to_owned(),
         ),
         ("3", "found integer in place of a name, or a table with a name".to_owned()),
     ] {

@@ -15,7 +15,7 @@ use clipsight_trainer::recipe::{Recipe, load};
 use serde_json::json;
 use tempfile::TempDir;
 
-const COLORS: [(&str, [u8; 3]); 6] = [
+pub(crate) const COLORS: [(&str, [u8; 3]); 6] = [
     ("red", [220, 30, 30]),
     ("green", [30, 200, 40]),
     ("blue", [30, 40, 220]),

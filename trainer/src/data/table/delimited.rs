@@ -2,7 +2,7 @@
 
 use csv::{ByteRecord, ReaderBuilder};
 
-use super::{CAPTION, PICTURE, Row, column};
+use super::{CAPTION, Entry, NEGATIVE, PICTURE, Row, column, optional_column};
 
 /// All rows behind the header.
 ///
@@ -19,6 +19,7 @@ pub(super) fn rows(text: &[u8], delimiter: u8) -> Result<Vec<Row>, String> {
     };
     let picture = column(names.iter().copied(), &PICTURE).map_err(hint)?;
     let caption = column(names.iter().copied(), &CAPTION).map_err(hint)?;
+    let negative = optional_column(names.iter().copied(), &NEGATIVE).map_err(hint)?;
     let (mut rows, mut record) = (Vec::new(), ByteRecord::new());
     let mut start = reader.position().byte() as usize;
     let mut line = 1 + count(&text[..start], b'\n');
@@ -27,7 +28,12 @@ pub(super) fn rows(text: &[u8], delimiter: u8) -> Result<Vec<Row>, String> {
         let written = without_blank_lines(&text[start..end]);
         line += count(&text[start..end - written.len()], b'\n');
         let content = checked(&record, written, header.len()).and_then(|()| {
-            Ok((field(&record, picture, "path")?, vec![field(&record, caption, "caption")?]))
+            let negative = negative.map(|at| field(&record, at, "negative")).transpose()?;
+            Ok(Entry {
+                picture: field(&record, picture, "path")?,
+                captions: vec![field(&record, caption, "caption")?],
+                negatives: negative.into_iter().collect(),
+            })
         });
         rows.push(Row { line, content });
         line += count(written, b'\n');
@@ -69,15 +75,18 @@ fn field(record: &ByteRecord, at: usize, name: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Content;
     use super::*;
 
-    fn read(text: &[u8]) -> Vec<(u64, Content)> {
+    fn read(text: &[u8]) -> Vec<(u64, Result<Entry, String>)> {
         rows(text, b',').unwrap().into_iter().map(|row| (row.line, row.content)).collect()
     }
 
-    fn says(path: &str, caption: &str) -> (String, Vec<String>) {
-        (path.to_owned(), vec![caption.to_owned()])
+    fn says(path: &str, caption: &str) -> Entry {
+        Entry {
+            picture: path.to_owned(),
+            captions: vec![caption.to_owned()],
+            negatives: Vec::new(),
+        }
     }
 
     #[test]
@@ -87,6 +96,13 @@ mod tests {
             read(text),
             [(3, Ok(says("a.jpg", "one, \"two\"\nthree"))), (5, Ok(says("b.jpg", "5\" nails")))]
         );
+    }
+
+    #[test]
+    fn a_table_may_have_a_column_of_negatives() {
+        let found = read(b"path,caption,negative\na.jpg,a dog on a bed,a bed on a dog\n");
+        let negatives = vec!["a bed on a dog".to_owned()];
+        assert_eq!(found, [(2, Ok(Entry { negatives, ..says("a.jpg", "a dog on a bed") }))]);
     }
 
     #[test]

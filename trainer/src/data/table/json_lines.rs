@@ -1,8 +1,8 @@
-//! A JSON object a line; a caption may be a list of captions.
+//! A JSON object a line; a caption and a negative may be a list of them.
 
 use serde_json::{Map, Value};
 
-use super::{CAPTION, Content, PICTURE, Row, column};
+use super::{CAPTION, Entry, NEGATIVE, PICTURE, Row, column, optional_column};
 
 /// All lines but blank ones.
 pub(super) fn rows(text: &[u8]) -> Vec<Row> {
@@ -14,29 +14,34 @@ pub(super) fn rows(text: &[u8]) -> Vec<Row> {
         .collect()
 }
 
-fn row(line: &[u8]) -> Content {
+fn row(line: &[u8]) -> Result<Entry, String> {
     let line = std::str::from_utf8(line).map_err(|_| "is not UTF-8".to_owned())?;
     let object: Map<String, Value> =
         serde_json::from_str(line).map_err(|e| format!("is no JSON object: {e}"))?;
-    let (picture_name, picture) = value(&object, &PICTURE)?;
-    let (caption_name, caption) = value(&object, &CAPTION)?;
-    let wrong = |name: &str, kind: &str| format!("has a {name} that is no {kind}");
-    let path = picture.as_str().ok_or_else(|| wrong(picture_name, "text"))?.to_owned();
-    let captions = match caption {
-        Value::String(text) => Some(vec![text.clone()]),
-        Value::Array(all) => all.iter().map(|c| c.as_str().map(str::to_owned)).collect(),
-        _ => None,
-    };
-    Ok((path, captions.ok_or_else(|| wrong(caption_name, "text and no list of texts"))?))
+    let names = || object.keys().map(String::as_str);
+    let negative = optional_column(names(), &NEGATIVE)?;
+    Ok(Entry {
+        picture: text(&object, column(names(), &PICTURE)?)?,
+        captions: texts(&object, column(names(), &CAPTION)?)?,
+        negatives: negative.map(|at| texts(&object, at)).transpose()?.unwrap_or_default(),
+    })
 }
 
-fn value<'a>(
-    object: &'a Map<String, Value>,
-    wanted: &[&str],
-) -> Result<(&'a str, &'a Value), String> {
-    let at = column(object.keys().map(String::as_str), wanted)?;
+/// The text at place `at` of the object.
+fn text(object: &Map<String, Value>, at: usize) -> Result<String, String> {
     let (name, value) = object.iter().nth(at).ok_or("is empty")?;
-    Ok((name, value))
+    Ok(value.as_str().ok_or_else(|| format!("has a {name} that is no text"))?.to_owned())
+}
+
+/// The text or the list of texts there.
+fn texts(object: &Map<String, Value>, at: usize) -> Result<Vec<String>, String> {
+    let (name, value) = object.iter().nth(at).ok_or("is empty")?;
+    let texts = match value {
+        Value::String(text) => Some(vec![text.clone()]),
+        Value::Array(all) => all.iter().map(|text| text.as_str().map(str::to_owned)).collect(),
+        _ => None,
+    };
+    texts.ok_or_else(|| format!("has a {name} that is no text and no list of texts"))
 }
 
 #[cfg(test)]
@@ -47,14 +52,20 @@ mod tests {
     fn a_line_has_a_path_and_one_caption_or_several() {
         let text = br#"{"path":"a.jpg","caption":"one","id":7}
 
-{"file_name":"b.jpg","text":["two","three"]}"#;
+{"file_name":"b.jpg","text":["two","three"],"negative":"four"}
+{"path":"c.jpg","caption":"five","negatives":["six","seven"]}"#;
         let found: Vec<_> = rows(text).into_iter().map(|r| (r.line, r.content.unwrap())).collect();
-        let texts = |all: &[&str]| all.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
+        let entry = |picture: &str, captions: &[&str], negatives: &[&str]| {
+            let texts = |all: &[&str]| all.iter().map(|text| (*text).to_owned()).collect();
+            let (captions, negatives) = (texts(captions), texts(negatives));
+            Entry { picture: picture.to_owned(), captions, negatives }
+        };
         assert_eq!(
             found,
             [
-                (1, ("a.jpg".to_owned(), texts(&["one"]))),
-                (3, ("b.jpg".to_owned(), texts(&["two", "three"])))
+                (1, entry("a.jpg", &["one"], &[])),
+                (3, entry("b.jpg", &["two", "three"], &["four"])),
+                (4, entry("c.jpg", &["five"], &["six", "seven"])),
             ]
         );
     }
@@ -68,6 +79,7 @@ mod tests {
             (b"{\"path\":\"a\",\"image\":\"b\",\"text\":\"c\"}", "and"),
             (b"{\"path\":7,\"text\":\"c\"}", "path that is no text"),
             (b"{\"path\":\"a\",\"text\":[1]}", "no list of texts"),
+            (b"{\"path\":\"a\",\"text\":\"b\",\"negative\":null}", "negative that is no text"),
             (b"{\"path\":\"caf\xe9\",\"text\":\"c\"}", "not UTF-8"),
         ] {
             let reason = row(line).unwrap_err();

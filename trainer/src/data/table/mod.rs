@@ -1,7 +1,8 @@
 //! Tables of pictures and captions: CSV, TSV and JSON lines.
 //!
-//! Rows that name the same file are one picture with several captions. A relative path is relative
-//! to the table's folder and stays within it; an absolute one is taken as it is.
+//! Rows that name the same file are one picture with several captions, and with all of their negatives.
+//! A relative path is relative to the table's folder and stays within it; an absolute one is taken as
+//! it is.
 
 mod delimited;
 mod json_lines;
@@ -18,6 +19,9 @@ const PICTURE: [&str; 7] =
 
 /// Names of the column with what is said of the picture.
 const CAPTION: [&str; 4] = ["caption", "captions", "title", "text"];
+
+/// Names of the column with what could be said of the picture and is wrong; a table need not have it.
+const NEGATIVE: [&str; 4] = ["negative", "negatives", "hard_negative", "hard_negatives"];
 
 /// How a table is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,15 +46,31 @@ impl Format {
     }
 }
 
-/// A picture's path as written and what is said of it, or why a row cannot be read.
-type Content = Result<(String, Vec<String>), String>;
-
 /// One row of a table.
 #[derive(Debug)]
 struct Row {
     /// Where it begins, from 1.
     line: u64,
-    content: Content,
+    /// What it says, or why it cannot be read.
+    content: Result<Entry, String>,
+}
+
+/// What a row says.
+#[derive(Debug, PartialEq, Eq)]
+struct Entry {
+    /// The picture's path as written.
+    picture: String,
+    captions: Vec<String>,
+    negatives: Vec<String>,
+}
+
+/// What all rows of a picture say.
+struct Picture {
+    /// Its path as the first of them writes it.
+    written: String,
+    file: PathBuf,
+    captions: Vec<String>,
+    negatives: Vec<String>,
 }
 
 /// Reads a table; the keys of its samples begin with `prefix`.
@@ -70,48 +90,57 @@ pub(super) fn read(
     };
     let rows = rows.map_err(|found| DataError::Columns { path: table.to_owned(), found })?;
     let folder = table.parent().unwrap_or(Path::new(""));
-    for (written, path, captions) in by_picture(folder, rows, to) {
-        let found = file(&path, to).map(|place| (place, Said::Captions(captions)));
+    for picture in by_picture(folder, rows, to) {
+        let Picture { written, file, captions, negatives } = picture;
+        let said = Said::Captions { captions, negatives };
+        let found = place(&file, to).map(|place| (place, said));
         to.add(format!("{prefix}{written}"), found)?;
     }
     Ok(())
 }
 
-/// Every picture as first written, its file, and all of its captions; bad rows are named.
-fn by_picture(
-    folder: &Path,
-    rows: Vec<Row>,
-    to: &mut Gathering<'_>,
-) -> Vec<(String, PathBuf, Vec<String>)> {
-    let mut pictures: Vec<(String, PathBuf, Vec<String>)> = Vec::new();
-    let mut of_path: HashMap<PathBuf, usize> = HashMap::new();
+/// Every picture, with what all of its rows say; bad rows are named.
+fn by_picture(folder: &Path, rows: Vec<Row>, to: &mut Gathering<'_>) -> Vec<Picture> {
+    let mut pictures: Vec<Picture> = Vec::new();
+    let mut of_file: HashMap<PathBuf, usize> = HashMap::new();
     for Row { line, content } in rows {
-        let found = content.and_then(|(written, captions)| {
-            let path = within(folder, &written)?;
-            Ok((usable(&captions).map_err(|why| format!("{written}: {why}"))?, written, path))
-        });
-        match found {
+        match content.and_then(|entry| picture(folder, entry)) {
             Err(reason) => to.bad(format!("line {line}"), reason),
-            Ok((captions, written, path)) => {
-                let at = *of_path.entry(path).or_insert_with_key(|path| {
-                    pictures.push((written, path.clone(), Vec::new()));
-                    pictures.len() - 1
-                });
-                pictures[at].2.extend(captions);
-            }
+            Ok(more) => match of_file.get(&more.file) {
+                Some(&at) => {
+                    pictures[at].captions.extend(more.captions);
+                    pictures[at].negatives.extend(more.negatives);
+                }
+                None => {
+                    of_file.insert(more.file.clone(), pictures.len());
+                    pictures.push(more);
+                }
+            },
         }
     }
     pictures
 }
 
-fn usable(captions: &[String]) -> Result<Vec<String>, String> {
-    if let Some(long) = captions.iter().find(|caption| caption.len() as u64 > LONGEST_TEXT) {
-        let (len, most) = (long.len(), LONGEST_TEXT);
-        return Err(format!("its caption has {len} bytes, more than the limit of {most}"));
+/// What one row says of its picture.
+fn picture(folder: &Path, entry: Entry) -> Result<Picture, String> {
+    let Entry { picture: written, captions, negatives } = entry;
+    let file = within(folder, &written)?;
+    let of_it = |why: String| format!("{written}: {why}");
+    let captions = texts(&captions, "caption").map_err(of_it)?;
+    if captions.is_empty() {
+        return Err(of_it("its caption is empty".to_owned()));
     }
-    let all: Vec<String> =
-        captions.iter().map(|c| c.trim().to_owned()).filter(|c| !c.is_empty()).collect();
-    if all.is_empty() { Err("its caption is empty".to_owned()) } else { Ok(all) }
+    let negatives = texts(&negatives, "negative").map_err(of_it)?;
+    Ok(Picture { written, file, captions, negatives })
+}
+
+/// Without what is blank.
+fn texts(all: &[String], name: &str) -> Result<Vec<String>, String> {
+    if let Some(long) = all.iter().find(|text| text.len() as u64 > LONGEST_TEXT) {
+        let (len, most) = (long.len(), LONGEST_TEXT);
+        return Err(format!("its {name} has {len} bytes, more than the limit of {most}"));
+    }
+    Ok(all.iter().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).collect())
 }
 
 /// The file that a path in a table means, without asking the file system.
@@ -138,7 +167,7 @@ fn within(folder: &Path, written: &str) -> Result<PathBuf, String> {
     Ok(folder.join(below))
 }
 
-fn file(path: &Path, to: &mut Gathering<'_>) -> Result<Place, String> {
+fn place(path: &Path, to: &mut Gathering<'_>) -> Result<Place, String> {
     let metadata = std::fs::metadata(path).map_err(|e| format!("cannot be read: {e}"))?;
     if !metadata.is_file() {
         return Err("is not a file".to_owned());
@@ -149,11 +178,19 @@ fn file(path: &Path, to: &mut Gathering<'_>) -> Result<Place, String> {
 
 /// The one of `names` that is among `wanted`; none and several are told.
 fn column<'a>(names: impl Iterator<Item = &'a str>, wanted: &[&str]) -> Result<usize, String> {
+    optional_column(names, wanted)?.ok_or_else(|| format!("has none of {}", wanted.join(", ")))
+}
+
+/// As [`column`], where there may be none.
+fn optional_column<'a>(
+    names: impl Iterator<Item = &'a str>,
+    wanted: &[&str],
+) -> Result<Option<usize>, String> {
     let is_wanted = |name: &str| wanted.iter().any(|w| w.eq_ignore_ascii_case(name.trim()));
     let found: Vec<(usize, &str)> = names.enumerate().filter(|(_, n)| is_wanted(n)).collect();
     match found[..] {
-        [(at, _)] => Ok(at),
-        [] => Err(format!("has none of {}", wanted.join(", "))),
+        [] => Ok(None),
+        [(at, _)] => Ok(Some(at)),
         [(_, first), (_, second), ..] => {
             Err(format!("has both {} and {}; leave one", first.trim(), second.trim()))
         }
