@@ -35,6 +35,15 @@ pub enum CheckpointError {
     /// The file itself.
     #[error(transparent)]
     File(#[from] TensorFileError),
+    /// The disk is full, or takes no more for another reason.
+    #[error(
+        "{source}; the checkpoints before it are whole and stay; make room and go on with train \
+         --resume"
+    )]
+    NotWritten {
+        /// The file, and the system's reason.
+        source: TensorFileError,
+    },
     /// The folder of checkpoints.
     #[error("cannot open the folder {}", path.display())]
     Folder {
@@ -63,7 +72,8 @@ impl Checkpoint {
     /// Writes the checkpoint into `folder` and removes all but the newest two.
     ///
     /// # Errors
-    /// [`CheckpointError`]; the older checkpoints are then still there.
+    /// [`CheckpointError::NotWritten`] where there is no room, others where the folder refuses; the
+    /// older checkpoints are then still there, and nothing of the new one.
     pub fn save(&self, folder: &Path) -> Result<PathBuf, CheckpointError> {
         let error = |source| CheckpointError::Folder { path: folder.to_owned(), source };
         std::fs::create_dir_all(folder).map_err(error)?;
@@ -78,7 +88,7 @@ impl Checkpoint {
         }
         file.words.insert("step".to_owned(), self.step.to_string());
         file.words.insert("towers".to_owned(), self.towers.clone());
-        file.write(&path)?;
+        file.write(&path).map_err(|source| CheckpointError::NotWritten { source })?;
         let all = list(folder)?;
         for old in &all[..all.len().saturating_sub(KEPT)] {
             std::fs::remove_file(old).map_err(error)?;
@@ -86,13 +96,21 @@ impl Checkpoint {
         Ok(path)
     }
 
+    /// The file of the newest checkpoint of `folder`, none where there is none yet.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Folder`] where the folder cannot be read.
+    pub fn newest_file(folder: &Path) -> Result<Option<PathBuf>, CheckpointError> {
+        Ok(list(folder)?.pop())
+    }
+
     /// Reads the newest checkpoint of `folder`.
     ///
     /// # Errors
     /// [`CheckpointError::None`] when there is none, others when it cannot be read.
     pub fn newest(folder: &Path) -> Result<Self, CheckpointError> {
-        let path =
-            list(folder)?.pop().ok_or_else(|| CheckpointError::None { path: folder.to_owned() })?;
+        let none = || CheckpointError::None { path: folder.to_owned() };
+        let path = Self::newest_file(folder)?.ok_or_else(none)?;
         let file = TensorFile::read(&path)?;
         let mut checkpoint = Self::default();
         for (name, tensor) in file.tensors {

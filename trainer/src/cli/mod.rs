@@ -13,8 +13,10 @@ mod temperature;
 mod train;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
+use signal_hook::consts::SIGXFSZ;
 
 use crate::watch::Stop;
 
@@ -71,8 +73,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Ctrl-C asks to stop; a second one ends the process at once.
+/// Ctrl-C asks to stop; a second one ends the process at once. A write past a limit on the size of
+/// files fails, and that is told, instead of ending the process with half a file behind it.
 fn listen() -> anyhow::Result<()> {
+    signal_hook::flag::register(SIGXFSZ, Arc::default())?;
     ctrlc::set_handler(|| {
         if STOP.ask() {
             std::process::exit(2);

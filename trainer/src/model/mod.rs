@@ -7,6 +7,7 @@
 mod bert;
 mod clip_text;
 mod clip_vision;
+mod differences;
 mod dual_encoder;
 mod efficientnet_lite;
 mod inputs;
@@ -26,6 +27,7 @@ use thiserror::Error;
 pub use bert::Bert;
 pub use clip_text::ClipText;
 pub use clip_vision::ClipVision;
+pub use differences::{Differences, OtherShape};
 pub use dual_encoder::{DualEncoder, LOGIT_BIAS, LOGIT_SCALE, Side, TowerFiles};
 pub use efficientnet_lite::EfficientNetLite;
 pub use inputs::{pixel_batch, token_batch};
@@ -67,17 +69,9 @@ pub enum ModelError {
         /// Where and why.
         source: serde_json::Error,
     },
-    /// A weight that no part of the model takes: the configuration is that of another one.
-    #[error(
-        "the configuration has no place for the weight `{name}`{}",
-        if *others == 0 { String::new() } else { format!(" and {others} more") }
-    )]
-    Unexpected {
-        /// The first of them.
-        name: String,
-        /// How many more.
-        others: usize,
-    },
+    /// Weights that are not those of the configuration.
+    #[error("{0}")]
+    Differs(Differences),
     /// A weight that the forward code asks for is not there.
     #[error("there is no weight `{name}`")]
     Missing {

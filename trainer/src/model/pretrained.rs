@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clip::config::ModelConfig;
 use serde::Deserialize;
 
-use super::{DualEncoder, ModelError, Weights, open_clip};
+use super::{Differences, DualEncoder, ModelError, Weights, open_clip};
 
 /// Names under which the weights of a whole model are published.
 const FILES: [&str; 3] =
@@ -37,9 +37,8 @@ impl DualEncoder {
     ///
     /// # Errors
     /// [`ModelError::Configuration`] where the configuration does not serve,
-    /// [`ModelError::NoWeights`] where there are none that can be read, [`ModelError::Missing`],
-    /// [`ModelError::Shape`], [`ModelError::Unexpected`] or [`ModelError::NotFinite`] where they
-    /// are not those of the configuration.
+    /// [`ModelError::NoWeights`] where there are none that can be read, [`ModelError::Differs`]
+    /// where they are not those of the configuration, [`ModelError::NotFinite`] where one is broken.
     pub fn from_checkpoint(folder: &Path) -> Result<(Self, Weights), ModelError> {
         let model = Self::new(ModelConfig::from_file(&folder.join("config.json"))?)?;
         let weights = model.checkpoint_weights(folder)?;
@@ -59,28 +58,26 @@ impl DualEncoder {
         let mut weights = Weights::new();
         let wanted = self.parameters();
         let names: BTreeSet<&str> = wanted.iter().map(|weight| weight.name.as_str()).collect();
-        let mut strangers = Vec::new();
-        let mut known = Weights::new();
+        let (mut unexpected, mut known) = (Vec::new(), Weights::new());
         for (name, tensor) in loaded.into_parts() {
             if self.is_standardization(&name) {
                 weights.insert(name, tensor);
             } else if names.contains(name.as_str()) {
                 known.insert(name, tensor);
             } else if !name.ends_with(COUNTERS) {
-                strangers.push(name);
+                unexpected.push(name);
             }
         }
         // A CLIP that is to become a sigmoid model has no bias yet.
         let anew: Vec<_> =
             self.bias_parameter().filter(|bias| !known.has(&bias.name)).into_iter().collect();
         known.extend("", Weights::random(&anew, 0));
-        weights.extend("", known.select(&wanted)?);
-        match strangers.first() {
-            Some(name) => {
-                Err(ModelError::Unexpected { name: name.clone(), others: strangers.len() - 1 })
-            }
-            None => Ok(weights),
+        let differences = Differences { unexpected, ..known.differences(&wanted) };
+        if !differences.is_empty() {
+            return Err(ModelError::Differs(differences));
         }
+        weights.extend("", known.select(&wanted)?);
+        Ok(weights)
     }
 
     /// The files that hold the weights of a checkpoint folder.

@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
 
-use super::{Init, ModelError, Parameter};
+use super::{Differences, Init, ModelError, OtherShape, Parameter};
 
 /// Tensors by name, in the order of their names; floats are f32 whatever the file held.
 #[derive(Debug, Default)]
@@ -153,23 +153,36 @@ impl Weights {
     /// heads, counters) is dropped.
     ///
     /// # Errors
-    /// [`ModelError::Missing`] or [`ModelError::Shape`] for the first that does not fit.
+    /// [`ModelError::Differs`] with all that does not fit.
     pub fn select(mut self, parameters: &[Parameter]) -> Result<Self, ModelError> {
+        let differences = self.differences(parameters);
+        if !differences.is_empty() {
+            return Err(ModelError::Differs(differences));
+        }
         let mut kept = Self::new();
-        for parameter in parameters {
-            let name = &parameter.name;
-            let tensor =
-                self.remove(name).ok_or_else(|| ModelError::Missing { name: name.clone() })?;
-            if tensor.size() != parameter.shape {
-                return Err(ModelError::Shape {
-                    name: name.clone(),
-                    expected: parameter.shape.clone(),
-                    found: tensor.size(),
-                });
+        for Parameter { name, .. } in parameters {
+            if let Some(tensor) = self.remove(name) {
+                kept.insert(name.clone(), tensor);
             }
-            kept.insert(name.clone(), tensor);
         }
         Ok(kept)
+    }
+
+    /// Which of `parameters` are missing or of another shape.
+    pub(super) fn differences(&self, parameters: &[Parameter]) -> Differences {
+        let mut differences = Differences::default();
+        for Parameter { name, shape, .. } in parameters {
+            match self.0.get(name) {
+                None => differences.missing.push(name.clone()),
+                Some(tensor) if tensor.size() != *shape => differences.shapes.push(OtherShape {
+                    name: name.clone(),
+                    expected: shape.clone(),
+                    found: tensor.size(),
+                }),
+                Some(_) => {}
+            }
+        }
+        differences
     }
 }
 
@@ -235,6 +248,8 @@ mod tests {
         weights.insert("a.bias", Tensor::zeros([4], (Kind::Float, Device::Cpu)));
         let error = weights.clone().select(&parameters()).unwrap_err().to_string();
         assert_eq!(error, "weight `a.bias` has shape [4], the configuration asks for [3]");
+        let error = Weights::new().select(&parameters()).unwrap_err().to_string();
+        assert_eq!(error, "there is no weight `a.weight`, `a.bias`");
         weights.remove("a.bias");
         let error = weights.select(&parameters()).unwrap_err().to_string();
         assert_eq!(error, "there is no weight `a.bias`");

@@ -8,7 +8,8 @@ use serde::Serialize;
 use tch::{Kind, TchError, Tensor};
 
 use super::TrainError;
-use crate::run::Metrics;
+use super::divergence::{Broken, divergence};
+use crate::run::{Metrics, Run};
 use crate::watch::Watch;
 
 /// A line of `metrics.jsonl` for a step.
@@ -34,8 +35,8 @@ pub(super) struct Step {
     pub(super) learning_rate: f64,
     /// How long no decoded picture was ready.
     pub(super) waited: Duration,
-    /// Its pairs.
-    pub(super) pairs: usize,
+    /// Its pictures, by their numbers over all sets.
+    pub(super) pictures: Vec<i64>,
     /// What it computes, of [`figures`].
     pub(super) figures: Tensor,
 }
@@ -47,7 +48,8 @@ pub(super) fn figures(loss: &Tensor, norm: &Tensor, scale: &Tensor) -> Result<Te
 }
 
 /// Where steps are written down.
-pub(super) struct Ledger {
+pub(super) struct Ledger<'a> {
+    run: &'a Run,
     /// Behind the steps; whoever adds a line of another kind calls [`Ledger::settle`] before.
     pub(super) metrics: Metrics,
     total: u64,
@@ -55,10 +57,10 @@ pub(super) struct Ledger {
     read_at: Instant,
 }
 
-impl Ledger {
+impl<'a> Ledger<'a> {
     /// A ledger of a training of `total` steps that begins now.
-    pub(super) fn new(metrics: Metrics, total: u64) -> Self {
-        Self { metrics, total, unread: None, read_at: Instant::now() }
+    pub(super) fn new(run: &'a Run, metrics: Metrics, total: u64) -> Self {
+        Self { run, metrics, total, unread: None, read_at: Instant::now() }
     }
 
     /// Takes note of a step; where a CPU has computed it, reads it too.
@@ -83,12 +85,13 @@ impl Ledger {
         let Step { step, epoch, learning_rate, .. } = unread;
         for (what, value) in [("loss", loss), ("gradient's norm", gradient_norm)] {
             if !value.is_finite() {
-                return Err(TrainError::Diverged { step, what, value });
+                let broken = Broken { step, what: format!("the {what} is {value}") };
+                return Err(divergence(self.run, broken, &unread.pictures)?.into());
             }
         }
         let seconds = self.read_at.elapsed().as_secs_f64();
         self.read_at = Instant::now();
-        let samples_per_s = unread.pairs as f64 / seconds;
+        let samples_per_s = unread.pictures.len() as f64 / seconds;
         let waited_s = unread.waited.as_secs_f64();
         self.metrics.add(&StepLine {
             step,

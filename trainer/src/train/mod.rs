@@ -5,8 +5,10 @@
 //! Invariant: after a checkpoint and a resume the same losses follow as without the stop. Nothing in
 //! a step is random but its draws, and those are a function of (seed, epoch).
 
+mod divergence;
 mod dropout;
 mod ema;
+mod gpu;
 mod ledger;
 mod material;
 mod objective;
@@ -14,6 +16,7 @@ mod parameters;
 mod texts;
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use clip::config::LOGIT_SCALE_MAX;
 use serde::Serialize;
@@ -29,13 +32,15 @@ use crate::device::Placement;
 use crate::encoder::pooled::Pass;
 use crate::encoder::{Encoder, EncoderError};
 use crate::eval::{self, CaptionFigures, Embedder, EvalError, LabelFigures, RunEmbedder};
-use crate::model::{LOGIT_BIAS, LOGIT_SCALE, ModelError, Side};
+use crate::model::{Differences, LOGIT_BIAS, LOGIT_SCALE, ModelError, Side};
 use crate::objectives::{Negatives, Pairs};
 use crate::optimizer::{Gradients, Optimizer, StateError};
 use crate::run::{Run, RunError};
 use crate::schedule;
 use crate::watch::{Stop, Watch};
 
+pub use divergence::Divergence;
+use divergence::{Broken, divergence};
 use dropout::dropout;
 use ema::Average;
 use ledger::{Ledger, Step};
@@ -122,29 +127,36 @@ pub enum TrainError {
     /// The towers have changed since the checkpoint.
     #[error("the towers' files have changed since this run's checkpoint; put the old ones back")]
     Towers,
-    /// The loss or its gradient left the finite numbers.
+    /// The checkpoint is of another model than the recipe's.
     #[error(
-        "the {what} of step {step} is {value}; the checkpoint before it is kept; lower the learning \
-         rates or raise train.warmup_steps"
+        "the checkpoint of step {step} is of another model than the run's recipe.toml: {differences}; \
+         put the recipe back as it was when the run began, or begin another run"
     )]
-    Diverged {
-        /// The step, from 1.
+    Architecture {
+        /// Its step.
         step: u64,
-        /// Which of them.
-        what: &'static str,
-        /// NaN or infinity.
-        value: f64,
+        /// What does not fit.
+        differences: Differences,
     },
-    /// A weight left the finite numbers.
+    /// The loss, its gradient or a weight left the finite numbers.
+    #[error(transparent)]
+    Diverged(#[from] Box<Divergence>),
+    /// A GPU without room for a step.
+    #[error("the GPU has too little memory ({reason}); {cures}, in another run")]
+    OutOfMemory {
+        /// What to lower.
+        cures: String,
+        /// libtorch's words.
+        reason: String,
+    },
+    /// A GPU that disappeared.
     #[error(
-        "weight {name} is not finite after step {step}; the checkpoint before it is kept; lower the \
-         learning rates or raise train.warmup_steps"
+        "the GPU disappeared or broke down ({reason}); once it is back (nvidia-smi lists it), go on \
+         from the last checkpoint with train --resume"
     )]
-    NotFinite {
-        /// The step, from 1.
-        step: u64,
-        /// The weight.
-        name: String,
+    Gone {
+        /// libtorch's words.
+        reason: String,
     },
     /// Fewer pairs than a batch needs.
     #[error("an epoch draws {draws} pairs; at least 2 are needed for one to be a negative")]
@@ -217,11 +229,23 @@ struct Found<'a> {
 ///
 /// # Errors
 /// [`TrainError`]; checkpoints written before it are kept.
+///
+/// # Panics
+/// Where libtorch panics over something else than its GPU.
+pub fn train(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainError> {
+    match catch_unwind(AssertUnwindSafe(|| all_steps(run, around))) {
+        Ok(ended) => ended.map_err(|error| gpu::told(error, &run.recipe)),
+        Err(panic) => {
+            Err(gpu::of_panic(&*panic, &run.recipe).unwrap_or_else(|| resume_unwind(panic)))
+        }
+    }
+}
+
 #[expect(
     clippy::too_many_lines,
     reason = "the loop is easiest to check when it stands in one place"
 )]
-pub fn train(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainError> {
+fn all_steps(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainError> {
     let recipe = &run.recipe;
     let mut encoder = Encoder::from_recipe(recipe)?;
     let place = Placement::choose(recipe.train.precision);
@@ -247,7 +271,7 @@ pub fn train(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
     let mut curves = Curves::of(&run.folder);
     let per_epoch = material.steps_per_epoch(recipe)?;
     let total = per_epoch * recipe.train.epochs;
-    let mut ledger = Ledger::new(metrics, total);
+    let mut ledger = Ledger::new(run, metrics, total);
     let logit_scale = encoder.weights.get(LOGIT_SCALE)?.shallow_clone();
     let logit_bias = encoder.weights.get(LOGIT_BIAS).ok().map(Tensor::shallow_clone);
     let mut figures = Figures::default();
@@ -300,7 +324,7 @@ pub fn train(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
                 epoch: epoch + 1,
                 learning_rate: rate * encoder.rates.highest(),
                 waited: batches.waited().saturating_sub(waited),
-                pairs: batch.picture_keys.len(),
+                pictures: batch.picture_keys,
                 figures: ledger::figures(&loss, &gradients.norm, &logit_scale)?,
             };
             ledger.add(handed_over, around.watch)?;
@@ -347,7 +371,8 @@ fn checkpoint(
     let (weights, towers) = (learned_state(encoder), encoder.digest.clone());
     for (name, tensor) in &weights {
         if tensor.f_isfinite()?.f_all()?.int64_value(&[]) == 0 {
-            return Err(TrainError::NotFinite { step, name: name.clone() });
+            let what = format!("the weight {name} is not finite after it");
+            return Err(divergence(run, Broken { step, what }, &[])?.into());
         }
     }
     let average = average.map(Average::state).unwrap_or_default();

@@ -7,7 +7,7 @@ use tch::Tensor;
 use super::TrainError;
 use crate::checkpoint::Checkpoint;
 use crate::encoder::Encoder;
-use crate::model::{ModelError, Side};
+use crate::model::{Differences, ModelError, OtherShape, Side};
 use crate::optimizer::Parameter;
 
 /// Makes the learned weights ask for gradients and lists them. The others ask for none, so nothing
@@ -33,11 +33,7 @@ pub(super) fn collect(encoder: &mut Encoder) -> Result<Vec<Parameter>, ModelErro
 /// What a checkpoint keeps: the weights that are learned, and what was measured for them. The rest
 /// is in the files that the recipe names, or drawn from its seed.
 pub(super) fn learned_state(encoder: &Encoder) -> BTreeMap<String, Tensor> {
-    let measured: Vec<String> = [Side::Image, Side::Text]
-        .iter()
-        .flat_map(|side| ["input_mean", "input_std"].map(|part| (side, part)))
-        .map(|(side, part)| format!("{}.{part}", encoder.model.projection(*side).name))
-        .collect();
+    let measured = measured(encoder);
     encoder
         .weights
         .iter()
@@ -48,12 +44,21 @@ pub(super) fn learned_state(encoder: &Encoder) -> BTreeMap<String, Tensor> {
         .collect()
 }
 
+/// Names of what a training measures for its projections.
+fn measured(encoder: &Encoder) -> Vec<String> {
+    [Side::Image, Side::Text]
+        .iter()
+        .flat_map(|side| ["input_mean", "input_std"].map(|part| (side, part)))
+        .map(|(side, part)| format!("{}.{part}", encoder.model.projection(*side).name))
+        .collect()
+}
+
 /// Puts a checkpoint's weights into an encoder made from the same recipe, as they are measured and
 /// exported: their average where the recipe asks for one (`train.ema`).
 ///
 /// # Errors
-/// [`TrainError::Towers`] when the towers' files are others now, [`TrainError::Model`] when a
-/// weight has another shape.
+/// [`TrainError::Architecture`] when the weights are those of another model, [`TrainError::Towers`]
+/// when the towers' files are others now.
 pub fn restore(encoder: &mut Encoder, checkpoint: &Checkpoint) -> Result<(), TrainError> {
     resume(encoder, checkpoint)?;
     put_back(encoder, &checkpoint.average)
@@ -64,10 +69,36 @@ pub fn restore(encoder: &mut Encoder, checkpoint: &Checkpoint) -> Result<(), Tra
 /// # Errors
 /// As [`restore`].
 pub(super) fn resume(encoder: &mut Encoder, checkpoint: &Checkpoint) -> Result<(), TrainError> {
+    let differences = differences(encoder, &checkpoint.weights);
+    if !differences.is_empty() {
+        return Err(TrainError::Architecture { step: checkpoint.step, differences });
+    }
     if checkpoint.towers != encoder.digest {
         return Err(TrainError::Towers);
     }
     put_back(encoder, &checkpoint.weights)
+}
+
+/// How `saved` differs from what `encoder` learns. What was measured for a projection may be there or
+/// not: only a training measures it.
+fn differences(encoder: &Encoder, saved: &BTreeMap<String, Tensor>) -> Differences {
+    let mut differences = Differences::default();
+    let measured = measured(encoder);
+    for (name, tensor) in saved {
+        match encoder.weights.get(name) {
+            Ok(weight) if weight.size() != tensor.size() => differences.shapes.push(OtherShape {
+                name: name.clone(),
+                expected: weight.size(),
+                found: tensor.size(),
+            }),
+            Err(_) if !measured.contains(name) => differences.unexpected.push(name.clone()),
+            _ => {}
+        }
+    }
+    let wanted = encoder.weights.iter().map(|(name, _)| name);
+    let absent = wanted.filter(|name| encoder.rates.of(name) > 0.0 && !saved.contains_key(*name));
+    differences.missing.extend(absent.map(str::to_owned));
+    differences
 }
 
 fn put_back(encoder: &mut Encoder, weights: &BTreeMap<String, Tensor>) -> Result<(), TrainError> {
@@ -78,10 +109,6 @@ fn put_back(encoder: &mut Encoder, weights: &BTreeMap<String, Tensor>) -> Result
             continue;
         }
         let mut tensor = encoder.weights.get(name)?.shallow_clone();
-        if tensor.size() != saved.size() {
-            let (name, expected, found) = (name.clone(), tensor.size(), saved.size());
-            return Err(ModelError::Shape { name, expected, found }.into());
-        }
         tch::no_grad(|| tensor.f_copy_(saved))?;
     }
     Ok(())

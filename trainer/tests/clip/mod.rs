@@ -355,8 +355,18 @@ fn a_weight_that_is_missing_misshapen_strange_or_broken_is_named() {
         state.push(("vision_model.encoder.layers.2.mlp.fc2.bias".to_owned(), ones));
     });
     let expected = "the configuration has no place for the weight \
-                    `vision_model.encoder.layers.2.mlp.fc1.bias` and 1 more";
+                    `vision_model.encoder.layers.2.mlp.fc1.bias`, \
+                    `vision_model.encoder.layers.2.mlp.fc2.bias`";
     assert_eq!(strange.to_string(), expected);
+    let both = refusal(|state| {
+        let place = at(state);
+        state[place].0 = "vision_model.extra".to_owned();
+    });
+    let expected = format!(
+        "there is no weight `{name}`; the configuration has no place for the weight \
+         `vision_model.extra`"
+    );
+    assert_eq!(both.to_string(), expected);
 }
 
 #[test]

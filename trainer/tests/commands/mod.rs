@@ -127,3 +127,34 @@ fn ctrl_c_finishes_the_step_and_the_run_goes_on_from_there() {
     let metrics = std::fs::read_to_string(world.at("r/metrics.jsonl")).unwrap();
     assert_eq!(metrics.lines().count() as u64, checkpoint.step);
 }
+
+#[test]
+fn a_full_disk_leaves_the_checkpoint_before_it_and_is_named() {
+    let world = World::new();
+    let here = world.at("");
+    ok(&trainer(&here, &["train", "recipe.toml", "--set", "train.epochs=1", "--out", "r"]));
+    let recipe = world.at("r/recipe.toml");
+    let longer = std::fs::read_to_string(&recipe).unwrap().replace("epochs = 1", "epochs = 3");
+    std::fs::write(&recipe, longer).unwrap();
+    let checkpoints = world.at("r/checkpoints");
+    let names = || -> Vec<String> {
+        let entries = std::fs::read_dir(&checkpoints).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    let before = names();
+    let kept = std::fs::read(checkpoints.join(&before[0])).unwrap();
+
+    // Metrics fit below this size, a checkpoint does not.
+    let limit = kept.len() / 2;
+    let mut command = Command::new("prlimit");
+    command.arg(format!("--fsize={limit}")).arg(env!("CARGO_BIN_EXE_clipsight-trainer"));
+    let output = command.current_dir(&here).args(["train", "--resume", "r"]).output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    for words in ["error: ", "cannot write r/checkpoints/step-", "too large", "make room"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert_eq!(names(), before, "nothing came, nothing went");
+    assert_eq!(std::fs::read(checkpoints.join(&before[0])).unwrap(), kept);
+    ok(&trainer(&here, &["train", "--resume", "r"]));
+}

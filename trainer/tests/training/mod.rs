@@ -152,19 +152,85 @@ fn broken_pictures_are_counted_and_named_and_the_rest_is_trained_on() {
     }
 }
 
+/// Trains an epoch, breaks `logit_scale` in the checkpoint, and goes on.
+fn diverged(world: &World, sets: &[&str]) -> (Run, TrainError) {
+    let recipe = world.recipe(&[&["train.epochs=1"], sets].concat());
+    let mut run = Run::create(&world.at("run"), recipe).unwrap();
+    go(&run, None).0.unwrap();
+    let mut checkpoint = Checkpoint::newest(&run.checkpoints()).unwrap();
+    let scale = checkpoint.weights.get_mut("logit_scale").unwrap();
+    let _ = scale.fill_(f64::NAN);
+    checkpoint.save(&run.checkpoints()).unwrap();
+    run.recipe.train.epochs = 2;
+    let error = go(&run, None).0.unwrap_err();
+    (run, error)
+}
+
 #[test]
-fn a_loss_that_leaves_the_numbers_stops_with_its_step_and_no_broken_checkpoint() {
+fn a_loss_that_leaves_the_numbers_names_step_samples_checkpoint_and_cures() {
+    let world = World::new();
+    let (run, error) = diverged(&world, &["train.grad_clip=0", "train.precision=\"bf16\""]);
+    let step = Checkpoint::newest(&run.checkpoints()).unwrap().step;
+    let said = error.to_string();
+    let TrainError::Diverged(divergence) = error else { panic!("{said}") };
+    assert_eq!((divergence.step, divergence.samples), (step + 1, 20), "{said}");
+    assert_eq!(divergence.named.len(), 5, "{said}");
+    for words in [
+        &format!("step {}: the loss is NaN", step + 1),
+        "20 samples: ",
+        " and 15 more",
+        &format!(
+            "stays, {}",
+            run.checkpoints().join(format!("step-{step:08}.safetensors")).display()
+        ),
+        "lower learning rates",
+        "train.grad_clip = 1 (it is off)",
+        "train.precision = \"f32\"",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    // Two sets, whose samples have the same keys.
+    let sets = ["captions.tar", "labels.tar"].map(|name| world.at(name));
+    let sets = sets.map(|path| clipsight_trainer::data::Dataset::open(&path, &[]).unwrap());
+    for name in &divergence.named {
+        let (key, set) = name.split_once(" of ").unwrap();
+        let set = sets.iter().find(|known| known.name() == set).unwrap();
+        assert!(set.pairs.iter().any(|pair| pair.key == key), "{name}");
+    }
+}
+
+#[test]
+fn a_step_that_breaks_the_weights_leaves_no_broken_checkpoint() {
     let world = World::new();
     let sets = ["model.projection.learning_rate=1e38", "train.grad_clip=0"];
     let run = Run::create(&world.at("run"), world.recipe(&sets)).unwrap();
     let error = go(&run, None).0.unwrap_err();
-    let diverged = matches!(error, TrainError::Diverged { .. } | TrainError::NotFinite { .. });
-    assert!(diverged, "{error}");
+    assert!(matches!(error, TrainError::Diverged(_)), "{error}");
     assert!(error.to_string().contains("step "), "{error}");
     if let Ok(kept) = Checkpoint::newest(&run.checkpoints()) {
         for (name, tensor) in kept.weights {
             assert!(tensor.isfinite().all().int64_value(&[]) == 1, "{name}");
         }
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_model_says_what_differs() {
+    let world = World::new();
+    let learned = ["train.epochs=1", "model.text.learning_rate=1e-4"];
+    let mut run = Run::create(&world.at("run"), world.recipe(&learned)).unwrap();
+    go(&run, None).0.unwrap();
+    run.recipe = world.recipe(&["model.projection.dim=6", "model.image.learning_rate=1e-4"]);
+    let said = go(&run, None).0.unwrap_err().to_string();
+    for words in [
+        "another model",
+        "weight `text_projection.bias` has shape [8], the configuration asks for [6]",
+        "weight `text_projection.weight` has shape [8, 24], the configuration asks for [6, 24]",
+        "1 more have other shapes",
+        "there is no weight `vision_model.",
+        "put the recipe back",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
     }
 }
 
