@@ -1,4 +1,4 @@
-//! Named f32 tensors with a few words beside them in one safetensors file, written whole or not at
+//! Named tensors of f32 or f16 with a few words beside them in one safetensors file, written whole or not at
 //! all.
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,7 +14,7 @@ use tch::{Device, Kind, Tensor};
 /// What a file holds.
 #[derive(Debug, Default)]
 pub struct TensorFile {
-    /// f32 tensors by name.
+    /// Tensors by name; f16 stays f16, everything else is written as f32.
     pub tensors: BTreeMap<String, Tensor>,
     /// Words by key.
     pub words: BTreeMap<String, String>,
@@ -67,8 +67,8 @@ impl TensorFile {
         let mut tensors = BTreeMap::new();
         for (name, view) in SafeTensors::deserialize(&bytes).map_err(format)?.tensors() {
             let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
-            let tensor =
-                Tensor::f_from_data_size(view.data(), &shape, Kind::Float).map_err(torch)?;
+            let kind = if view.dtype() == Dtype::F16 { Kind::Half } else { Kind::Float };
+            let tensor = Tensor::f_from_data_size(view.data(), &shape, kind).map_err(torch)?;
             tensors.insert(name, tensor);
         }
         Ok(Self { tensors, words })
@@ -84,11 +84,12 @@ impl TensorFile {
         let format = |source| TensorFileError::Format { path: path.to_owned(), source };
         let mut bytes = BTreeMap::new();
         for (name, tensor) in &self.tensors {
-            bytes.insert(name.as_str(), (sizes(tensor), raw(tensor).map_err(torch)?));
+            let dtype = if tensor.kind() == Kind::Half { Dtype::F16 } else { Dtype::F32 };
+            bytes.insert(name.as_str(), (dtype, sizes(tensor), raw(tensor).map_err(torch)?));
         }
         let mut views = Vec::new();
-        for (name, (shape, data)) in &bytes {
-            let view = TensorView::new(Dtype::F32, shape.clone(), data).map_err(format)?;
+        for (name, (dtype, shape, data)) in &bytes {
+            let view = TensorView::new(*dtype, shape.clone(), data).map_err(format)?;
             views.push((*name, view));
         }
         let words: HashMap<String, String> = self.words.clone().into_iter().collect();
@@ -105,15 +106,17 @@ fn sizes(tensor: &Tensor) -> Vec<usize> {
     tensor.size().iter().map(|&n| n as usize).collect()
 }
 
-/// Little-endian f32, row-major.
+/// Little-endian, row-major.
 fn raw(tensor: &Tensor) -> Result<Vec<u8>, tch::TchError> {
-    let flat = tensor
-        .detach()
-        .f_to_device(Device::Cpu)?
-        .f_to_kind(Kind::Float)?
-        .f_contiguous()?
-        .f_view([-1])?;
-    Ok(Vec::<f32>::try_from(&flat)?.iter().flat_map(|x| x.to_le_bytes()).collect())
+    let kind = if tensor.kind() == Kind::Half { Kind::Half } else { Kind::Float };
+    let flat =
+        tensor.detach().f_to_device(Device::Cpu)?.f_to_kind(kind)?.f_contiguous()?.f_view([-1])?;
+    Ok(match kind {
+        Kind::Half => {
+            Vec::<half::f16>::try_from(&flat)?.iter().flat_map(|x| x.to_le_bytes()).collect()
+        }
+        _ => Vec::<f32>::try_from(&flat)?.iter().flat_map(|x| x.to_le_bytes()).collect(),
+    })
 }
 
 /// Writes `bytes` into a temporary file of the same folder, syncs it, renames it to `path` and
@@ -143,14 +146,21 @@ mod tests {
         let path = dir.path().join("x.safetensors");
         let tensor = Tensor::from_slice(&[1f32, -2.5, 3.0, 0.0, 5.0, 6.0]).view([2, 3]);
         let scalar = Tensor::from(7f32);
+        let narrow = tensor.to_kind(Kind::Half);
         let file = TensorFile {
-            tensors: [("a".to_owned(), tensor.tr()), ("s".to_owned(), scalar)].into(),
+            tensors: [
+                ("a".to_owned(), tensor.tr()),
+                ("h".to_owned(), narrow.shallow_clone()),
+                ("s".to_owned(), scalar),
+            ]
+            .into(),
             words: [("step".to_owned(), "12".to_owned())].into(),
         };
         file.write(&path).unwrap();
         let again = TensorFile::read(&path).unwrap();
         assert_eq!(again.words, file.words);
         assert_eq!(again.tensors["a"], tensor.tr().contiguous());
+        assert_eq!((again.tensors["h"].kind(), &again.tensors["h"]), (Kind::Half, &narrow));
         assert_eq!(again.tensors["s"].size(), [0i64; 0]);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }

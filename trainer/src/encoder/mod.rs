@@ -38,6 +38,8 @@ pub struct Encoder {
     pub weights: Weights,
     /// How fast each of them learns.
     pub rates: Rates,
+    /// Blocks of the image tower whose answers are kept (`image.cache`), where any are.
+    pub kept_blocks: Option<usize>,
     /// Words to ids.
     pub tokenizer: Tokenizer,
     /// Pictures to pixel values.
@@ -104,6 +106,17 @@ pub enum EncoderError {
         prefix: String,
         /// Names that are near it.
         there: String,
+    },
+    /// Nothing to keep.
+    #[error(
+        "image.cache keeps what the locked blocks of the image tower answer, but {found}; {cure}, or \
+         leave the key out"
+    )]
+    NothingToKeep {
+        /// Which blocks are locked.
+        found: &'static str,
+        /// What would help.
+        cure: &'static str,
     },
     /// All rates are 0.
     #[error("every learning rate of the recipe's [model] is 0: nothing would be learned")]
@@ -173,6 +186,7 @@ impl Encoder {
         }
         let tokenizer = origin.tokenizer(recipe.model.text.context_length)?;
         let tokenizer_file = origin.beside("tokenizer.json")?;
+        let kept_blocks = if recipe.image.cache { Some(kept_blocks(&rates)?) } else { None };
         let towers = matches!(recipe.model.start()?, Start::Towers(_));
         let file = match origin.beside("preprocessor_config.json") {
             Ok(file) if !towers => Some(file),
@@ -191,6 +205,7 @@ impl Encoder {
             model,
             weights,
             rates,
+            kept_blocks,
             tokenizer,
             processor,
             tokenizer_file,
@@ -221,6 +236,38 @@ impl Encoder {
     pub fn pooled_pixels(&self, images: &[PixelValues]) -> Result<Tensor, EncoderError> {
         let pixels = self.moved(&pixel_batch(images)?)?; // [B, 3, H, W]
         Ok(self.model.image_pooled(&mut self.torch(), &pixels)?)
+    }
+
+    /// What the first `blocks` blocks of the image tower make of pictures, in f16, and the same of the
+    /// mirrored ones where `mirrored`: `[B, …]` each.
+    ///
+    /// # Errors
+    /// As [`Encoder::pooled_pixels`].
+    pub fn beginnings(
+        &self,
+        images: &[PixelValues],
+        blocks: usize,
+        mirrored: bool,
+    ) -> Result<Vec<Tensor>, EncoderError> {
+        let pixels = self.moved(&pixel_batch(images)?)?; // [B, 3, H, W]
+        let mut views = vec![pixels.shallow_clone()];
+        if mirrored {
+            views.push(pixels.flip([3i64]));
+        }
+        let beginning = |pixels: &Tensor| {
+            let x = self.model.image_beginning(&mut self.torch(), pixels, blocks)?;
+            Ok(x.to_kind(Kind::Half))
+        };
+        views.iter().map(beginning).collect()
+    }
+
+    /// The image tower's answers from there: `[B, hidden]`.
+    ///
+    /// # Errors
+    /// [`EncoderError::Model`] for what [`Encoder::beginnings`] did not give.
+    pub fn rest(&self, beginnings: &Tensor, blocks: usize) -> Result<Tensor, EncoderError> {
+        let x = self.moved(beginnings)?.to_kind(Kind::Float);
+        Ok(self.model.image_rest(&mut self.torch(), x, blocks)?)
     }
 
     /// The text tower's answers: `[B, hidden]`.
@@ -269,6 +316,19 @@ impl Encoder {
         };
         flat.chunks_exact(width).enumerate().map(embedding).collect()
     }
+}
+
+/// How many blocks of the image tower answer the same in every epoch.
+fn kept_blocks(rates: &Rates) -> Result<usize, EncoderError> {
+    let (found, cure) = match (rates.is_locked(Side::Image), rates.locked_image_blocks()) {
+        (true, _) => (
+            "all of it is locked, and its outputs are cached as it is",
+            "let its last blocks learn",
+        ),
+        (false, 0) => ("its first one learns", "lock the first ones in model.learning_rates"),
+        (false, blocks) => return Ok(blocks),
+    };
+    Err(EncoderError::NothingToKeep { found, cure })
 }
 
 /// Lower-case hexadecimal.

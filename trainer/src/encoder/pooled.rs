@@ -1,8 +1,8 @@
 //! The towers' answers over whole sets, by the evaluation transform.
 //!
-//! A locked tower answers the same for the same input, so its answers are computed once and kept in
-//! a file whose name is a digest of all that they depend on: a resumed run finds it again, and
-//! anything changed misses it.
+//! A locked tower answers the same for the same input, and so do the locked first blocks of one that
+//! learns: their answers are computed once and kept in a file whose name is a digest of all that they
+//! depend on. A resumed run finds it again, and anything changed misses it.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -22,6 +22,9 @@ use crate::watch::{Stop, Watch};
 /// Pictures in a forward pass.
 const PICTURES: usize = 8;
 
+/// Kept answers of first blocks in a forward pass through the others.
+const KEPT: i64 = 64;
+
 /// Texts in a forward pass; they are sorted by length, so little of it is padding.
 const TEXTS: usize = 64;
 
@@ -36,11 +39,24 @@ pub struct PooledPictures {
     pub bad: Vec<BadSample>,
 }
 
+/// What the first blocks of the image tower answer over a set.
+#[derive(Debug)]
+pub struct Beginnings {
+    /// f16 `[R, …]`, one row a picture that could be used: of the pictures as they are, and behind it
+    /// of the mirrored ones where these were asked for.
+    pub views: Vec<Tensor>,
+    /// The row of each pair of the set, none where its picture is broken.
+    pub rows: Vec<Option<i64>>,
+    /// The broken ones.
+    pub bad: Vec<BadSample>,
+}
+
 /// How to run the towers over a set.
 pub struct Pass<'a> {
     /// The model.
     pub encoder: &'a Encoder,
-    /// Where a locked image tower's answers are kept; none for a tower that is learned.
+    /// Where a locked image tower's answers are kept, or those of its locked first blocks; none for a
+    /// tower that is learned.
     pub image_cache: Option<&'a Path>,
     /// The same for the text tower.
     pub text_cache: Option<&'a Path>,
@@ -59,16 +75,67 @@ impl Pass<'_> {
     /// [`EncoderError::NoPicture`] when every one is broken, [`EncoderError::Stopped`] on request,
     /// others for what cannot run.
     pub fn pictures(&mut self, set: &Arc<Dataset>) -> Result<PooledPictures, EncoderError> {
+        if let Some(blocks) = self.encoder.kept_blocks {
+            let Beginnings { views, rows, bad } = self.beginnings(set, blocks, false)?;
+            return Ok(PooledPictures { pooled: self.rest(&views[0], blocks)?, rows, bad });
+        }
         let processor = format!("{:?}", self.encoder.processor.config());
         let name = self.cache_name("image", &[set.identity(), processor]);
+        let encoder = self.encoder;
+        let pooled = |images: &[PixelValues]| Ok(vec![encoder.pooled_pixels(images)?]);
+        let Beginnings { views, rows, bad } = self.answers(set, &name, &pooled)?;
+        Ok(PooledPictures { pooled: encoder.moved(&views[0])?, rows, bad })
+    }
+
+    /// What the first `blocks` blocks of the image tower make of all pictures of a set, and of the
+    /// mirrored ones where `mirrored`.
+    ///
+    /// # Errors
+    /// As [`Pass::pictures`].
+    pub fn beginnings(
+        &mut self,
+        set: &Arc<Dataset>,
+        blocks: usize,
+        mirrored: bool,
+    ) -> Result<Beginnings, EncoderError> {
+        let processor = format!("{:?}", self.encoder.processor.config());
+        let parts = [set.identity(), processor, format!("{blocks} blocks, mirrored: {mirrored}")];
+        let name = self.cache_name("beginning", &parts);
+        let encoder = self.encoder;
+        self.answers(set, &name, &|images| encoder.beginnings(images, blocks, mirrored))
+    }
+
+    /// What comes after the first `blocks` blocks, for the rows of `beginnings`: `[R, hidden]`, without
+    /// gradients.
+    ///
+    /// # Errors
+    /// As [`Encoder::rest`].
+    pub fn rest(&self, beginnings: &Tensor, blocks: usize) -> Result<Tensor, EncoderError> {
+        let rows = beginnings.size()[0];
+        let part = |start: i64| {
+            let some = beginnings.narrow(0, start, KEPT.min(rows - start));
+            tch::no_grad(|| self.encoder.rest(&some, blocks))
+        };
+        let parts: Vec<Tensor> =
+            (0..rows).step_by(KEPT as usize).map(part).collect::<Result<_, _>>()?;
+        Ok(Tensor::cat(&parts, 0))
+    }
+
+    /// What `of` answers over a set: kept under `name`, or computed.
+    fn answers(
+        &mut self,
+        set: &Arc<Dataset>,
+        name: &str,
+        of: Answer<'_>,
+    ) -> Result<Beginnings, EncoderError> {
         let file = self.image_cache.map(|folder| folder.join(name));
         let found = match &file {
             Some(path) if path.exists() => restore(&TensorFile::read(path)?, set),
             _ => None,
         };
         let all = match found {
-            Some(all) => PooledPictures { pooled: self.encoder.moved(&all.pooled)?, ..all },
-            None => self.compute(set, file.as_deref())?,
+            Some(all) => all,
+            None => self.compute(set, file.as_deref(), of)?,
         };
         match all.bad.first() {
             Some(first) if all.bad.len() == set.pairs.len() => {
@@ -82,10 +149,12 @@ impl Pass<'_> {
         &mut self,
         set: &Arc<Dataset>,
         file: Option<&Path>,
-    ) -> Result<PooledPictures, EncoderError> {
+        of: Answer<'_>,
+    ) -> Result<Beginnings, EncoderError> {
         let total = set.pairs.len();
         let jobs = (0..total).map(|pair| Job { set: Arc::clone(set), pair }).collect();
-        let (mut parts, mut waiting) = (Vec::new(), Vec::<PixelValues>::new());
+        let mut parts: Vec<Vec<Tensor>> = Vec::new();
+        let mut waiting = Vec::<PixelValues>::new();
         let (mut rows, mut bad) = (Vec::new(), Vec::new());
         let mut next = 0;
         for result in pictures(jobs, &self.encoder.processor, self.threads) {
@@ -104,14 +173,20 @@ impl Pass<'_> {
                 }
             }
             if waiting.len() == PICTURES || (rows.len() == total && !waiting.is_empty()) {
-                parts.push(tch::no_grad(|| self.encoder.pooled_pixels(&waiting))?);
+                let answers = tch::no_grad(|| of(&waiting))?;
+                parts.resize_with(answers.len(), Vec::new);
+                parts.iter_mut().zip(answers).for_each(|(part, answer)| part.push(answer));
                 waiting.clear();
                 let task = format!("pictures of {}", set.name());
                 self.watch.progress(&task, rows.len() as u64, total as u64, "");
             }
         }
-        let pooled = if parts.is_empty() { empty() } else { Tensor::cat(&parts, 0) };
-        let all = PooledPictures { pooled, rows, bad };
+        let views = if parts.is_empty() {
+            vec![empty()]
+        } else {
+            parts.iter().map(|parts| Tensor::cat(parts, 0)).collect()
+        };
+        let all = Beginnings { views, rows, bad };
         if let Some(path) = file {
             keep(&all, set).write(path)?;
         }
@@ -178,27 +253,32 @@ impl Pass<'_> {
     }
 }
 
+/// What is computed of a few pictures: a tensor `[B, …]` for each way of looking at them.
+type Answer<'a> = &'a dyn Fn(&[PixelValues]) -> Result<Vec<Tensor>, EncoderError>;
+
 fn empty() -> Tensor {
     Tensor::zeros([0, 0], (tch::Kind::Float, tch::Device::Cpu))
 }
 
-fn keep(all: &PooledPictures, set: &Dataset) -> TensorFile {
+fn keep(all: &Beginnings, set: &Dataset) -> TensorFile {
     let bad: Vec<(&str, &str)> =
         all.bad.iter().map(|b| (b.key.as_str(), b.reason.as_str())).collect();
     let words = [
         ("bad".to_owned(), serde_json::json!(bad).to_string()),
         ("pairs".to_owned(), set.pairs.len().to_string()),
     ];
-    let tensors = [("pooled".to_owned(), all.pooled.shallow_clone())];
-    TensorFile { tensors: tensors.into(), words: words.into() }
+    let named = |(number, view): (usize, &Tensor)| (number.to_string(), view.shallow_clone());
+    let tensors = all.views.iter().enumerate().map(named).collect();
+    TensorFile { tensors, words: words.into() }
 }
 
 /// None where the file is not of this set after all.
-fn restore(file: &TensorFile, set: &Dataset) -> Option<PooledPictures> {
+fn restore(file: &TensorFile, set: &Dataset) -> Option<Beginnings> {
     let bad: Vec<(String, String)> = serde_json::from_str(file.words.get("bad")?).ok()?;
     let bad: Vec<BadSample> =
         bad.into_iter().map(|(key, reason)| BadSample { key, reason }).collect();
-    let pooled = file.tensors.get("pooled")?.shallow_clone();
+    let view = |number: usize| file.tensors.get(&number.to_string()).map(Tensor::shallow_clone);
+    let views: Vec<Tensor> = (0..file.tensors.len()).map(view).collect::<Option<_>>()?;
     let broken: HashSet<&str> = bad.iter().map(|b| b.key.as_str()).collect();
     let mut next = 0;
     let rows: Vec<Option<i64>> = set
@@ -211,5 +291,6 @@ fn restore(file: &TensorFile, set: &Dataset) -> Option<PooledPictures> {
         })
         .collect();
     let fits = file.words.get("pairs")? == &set.pairs.len().to_string();
-    (fits && pooled.size()[0] == next).then_some(PooledPictures { pooled, rows, bad })
+    let whole = !views.is_empty() && views.iter().all(|view| view.size()[0] == next);
+    (fits && whole).then_some(Beginnings { views, rows, bad })
 }

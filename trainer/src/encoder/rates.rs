@@ -15,6 +15,7 @@ pub struct Rates {
     of: BTreeMap<String, f64>,
     image_locked: bool,
     text_locked: bool,
+    locked_image_blocks: usize,
 }
 
 impl Rates {
@@ -60,7 +61,8 @@ impl Rates {
             model.tower_parameters(side).iter().all(|p| of.get(&p.name).is_none_or(|r| *r == 0.0))
         };
         let (image_locked, text_locked) = (locked(Side::Image), locked(Side::Text));
-        Ok(Self { of, image_locked, text_locked })
+        let locked_image_blocks = locked_blocks(&of, &model.tower_parameters(Side::Image));
+        Ok(Self { of, image_locked, text_locked, locked_image_blocks })
     }
 
     /// The rate of a weight; 0 for what is not learned.
@@ -83,6 +85,13 @@ impl Rates {
         }
     }
 
+    /// Blocks of the image tower before the first weight that is learned; 0 where that comes before
+    /// all blocks.
+    #[must_use]
+    pub fn locked_image_blocks(&self) -> usize {
+        self.locked_image_blocks
+    }
+
     /// The highest of all.
     #[must_use]
     pub fn highest(&self) -> f64 {
@@ -99,6 +108,19 @@ fn tower(of: &mut BTreeMap<String, f64>, weights: &[Parameter], rate: f64, decay
         let below = i32::try_from(blocks - depth).unwrap_or(i32::MAX);
         of.insert(weight.name.clone(), rate * decay.powi(below));
     }
+}
+
+/// Blocks before the first weight that is learned, of a tower whose weights stand in the order in which
+/// they are used.
+fn locked_blocks(of: &BTreeMap<String, f64>, weights: &[Parameter]) -> usize {
+    let mut passed = 0;
+    for weight in weights {
+        if of.get(&weight.name).is_some_and(|rate| *rate > 0.0) {
+            return block(&weight.name).unwrap_or(passed);
+        }
+        passed = block(&weight.name).map_or(passed, |block| block + 1);
+    }
+    passed
 }
 
 /// The number of the block that a weight belongs to: the first part of its name that is a number.

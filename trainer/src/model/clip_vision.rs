@@ -6,7 +6,7 @@
 use clip::config::ClipVisionConfig;
 
 use super::transformer::{Shape, Transformer};
-use super::{ModelError, Ops, Parameter};
+use super::{Bias, ModelError, Ops, Parameter};
 
 /// The image tower.
 #[derive(Debug, Clone)]
@@ -44,13 +44,42 @@ impl ClipVision {
     /// # Errors
     /// As [`Ops`] says; pictures of another size do not fit the position embeddings.
     pub fn pooled<O: Ops>(&self, ops: &mut O, pixels: &O::Value) -> Result<O::Value, ModelError> {
+        let x = self.beginning(ops, pixels, 0)?;
+        self.rest(ops, x, 0)
+    }
+
+    /// The tokens after the first `blocks` blocks, the last one never among them: `pixels`
+    /// `[B, 3, S, S]` → `[B, 1 + N, W]`.
+    ///
+    /// # Errors
+    /// As [`ClipVision::pooled`].
+    pub fn beginning<O: Ops>(
+        &self,
+        ops: &mut O,
+        pixels: &O::Value,
+        blocks: usize,
+    ) -> Result<O::Value, ModelError> {
         let eps = self.config.layer_norm_eps;
         let patches = ops.patches(pixels, &self.name("embeddings.patch_embedding"))?; // [B, N, W]
         let x = ops.prepend(&patches, &self.name("embeddings.class_embedding"))?; // [B, 1+N, W]
         let positions = ops.all_rows(&self.name("embeddings.position_embedding"))?; // [1+N, W]
         let x = ops.add(x, &positions)?;
         let x = ops.layer_norm(&x, &self.name("pre_layrnorm"), eps)?;
-        let class = self.blocks.first_state(ops, x)?; // [B, W]
+        self.blocks.through(ops, x, Bias::None, 0..blocks.min(self.blocks.last()))
+    }
+
+    /// What comes after [`ClipVision::beginning`]: `[B, 1 + N, W]` → pooled `[B, hidden_size]`.
+    ///
+    /// # Errors
+    /// As [`Ops`] says.
+    pub fn rest<O: Ops>(
+        &self,
+        ops: &mut O,
+        x: O::Value,
+        blocks: usize,
+    ) -> Result<O::Value, ModelError> {
+        let eps = self.config.layer_norm_eps;
+        let class = self.blocks.first_state(ops, x, blocks.min(self.blocks.last()))?; // [B, W]
         ops.layer_norm(&class, &self.name("post_layernorm"), eps)
     }
 

@@ -123,6 +123,39 @@ impl DualEncoder {
         }
     }
 
+    /// What the image tower has of `pixels` `[B, 3, H, W]` after its first `blocks` blocks, as
+    /// [`DualEncoder::image_rest`] takes it.
+    ///
+    /// # Errors
+    /// As [`Ops`] says.
+    pub fn image_beginning<O: Ops>(
+        &self,
+        ops: &mut O,
+        pixels: &O::Value,
+        blocks: usize,
+    ) -> Result<O::Value, ModelError> {
+        match &self.image_tower {
+            ImageTower::EfficientNetLite(tower) => tower.beginning(ops, pixels, blocks),
+            ImageTower::ClipVision(tower) => tower.beginning(ops, pixels, blocks),
+        }
+    }
+
+    /// The image tower's answer from there: `[B, hidden]`.
+    ///
+    /// # Errors
+    /// As [`Ops`] says.
+    pub fn image_rest<O: Ops>(
+        &self,
+        ops: &mut O,
+        beginning: O::Value,
+        blocks: usize,
+    ) -> Result<O::Value, ModelError> {
+        match &self.image_tower {
+            ImageTower::EfficientNetLite(tower) => tower.rest(ops, beginning, blocks),
+            ImageTower::ClipVision(tower) => tower.rest(ops, beginning, blocks),
+        }
+    }
+
     /// The tower's answer for `ids` and `mask` i64 `[B, L]` → `[B, hidden]`. A causal tower does not
     /// look at the mask.
     ///

@@ -69,6 +69,20 @@ impl EfficientNetLite {
     /// # Errors
     /// As [`Ops`] says.
     pub fn pooled<O: Ops>(&self, ops: &mut O, pixels: &O::Value) -> Result<O::Value, ModelError> {
+        let x = self.beginning(ops, pixels, 0)?;
+        self.rest(ops, x, 0)
+    }
+
+    /// The stem and the first `blocks` blocks: `pixels` `[B, 3, H, W]` → `[B, C, h, w]`.
+    ///
+    /// # Errors
+    /// As [`Ops`] says.
+    pub fn beginning<O: Ops>(
+        &self,
+        ops: &mut O,
+        pixels: &O::Value,
+        blocks: usize,
+    ) -> Result<O::Value, ModelError> {
         let prefix = &self.prefix;
         let stem = Conv { stride: 2, depthwise: false };
         let mut x = self.conv(
@@ -78,7 +92,24 @@ impl EfficientNetLite {
             stem,
         )?;
         x = ops.relu6(x)?; // [B, 32, H/2, W/2]
-        for block in &self.blocks {
+        for block in self.blocks.iter().take(blocks) {
+            x = self.block(ops, &x, block)?; // [B, block.outputs, …]
+        }
+        Ok(x)
+    }
+
+    /// What comes after the first `blocks` blocks: `[B, C, h, w]` → pooled `[B, hidden_size]`.
+    ///
+    /// # Errors
+    /// As [`Ops`] says.
+    pub fn rest<O: Ops>(
+        &self,
+        ops: &mut O,
+        mut x: O::Value,
+        blocks: usize,
+    ) -> Result<O::Value, ModelError> {
+        let prefix = &self.prefix;
+        for block in self.blocks.iter().skip(blocks) {
             x = self.block(ops, &x, block)?; // [B, block.outputs, …]
         }
         let head = Conv { stride: 1, depthwise: false };

@@ -1,6 +1,8 @@
 //! The stack of blocks that both towers of CLIP are: a transformer that normalizes before each half
 //! of a block, not after it.
 
+use std::ops::Range;
+
 use clip::config::HiddenAct;
 
 use super::ops::feed_forward;
@@ -46,26 +48,41 @@ impl Transformer {
     pub(super) fn states<O: Ops>(
         &self,
         ops: &mut O,
-        mut x: O::Value,
+        x: O::Value,
         bias: Bias<'_, O::Value>,
     ) -> Result<O::Value, ModelError> {
-        for layer in 0..self.shape.layers {
+        self.through(ops, x, bias, 0..self.shape.layers)
+    }
+
+    /// Some blocks over `x` `[B, L, W]` → `[B, L, W]`.
+    pub(super) fn through<O: Ops>(
+        &self,
+        ops: &mut O,
+        mut x: O::Value,
+        bias: Bias<'_, O::Value>,
+        layers: Range<usize>,
+    ) -> Result<O::Value, ModelError> {
+        for layer in layers {
             x = self.block(ops, &x, bias, layer)?; // [B, L, W]
         }
         Ok(x)
     }
 
-    /// What the blocks make of the first token of `x` `[B, L, W]` → `[B, W]`. The last block is
-    /// computed for that token alone, since nobody looks at what becomes of the others.
+    /// The number of the last block.
+    pub(super) fn last(&self) -> usize {
+        self.shape.layers - 1
+    }
+
+    /// What the blocks from `layer` on make of the first token of `x` `[B, L, W]` → `[B, W]`. The last
+    /// block is computed for that token alone, since nobody looks at what becomes of the others.
     pub(super) fn first_state<O: Ops>(
         &self,
         ops: &mut O,
-        mut x: O::Value,
+        x: O::Value,
+        layer: usize,
     ) -> Result<O::Value, ModelError> {
-        let last = self.shape.layers - 1;
-        for layer in 0..last {
-            x = self.block(ops, &x, Bias::None, layer)?; // [B, L, W]
-        }
+        let last = self.last();
+        let x = self.through(ops, x, Bias::None, layer..last)?; // [B, L, W]
         let normal = self.first_norm(ops, &x, last)?;
         let first = ops.token(&normal, 0)?; // [B, W]
         let first = ops.one_token(&first)?; // [B, 1, W]

@@ -42,6 +42,10 @@ pub struct ImageSection {
     /// How often a learning tower is shown a picture without its colors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grayscale: Option<f64>,
+    /// Whether what the locked first blocks of a learning tower answer is computed once and kept. The
+    /// tower then sees every picture whole.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cache: bool,
     /// How often a learning tower is shown a blurred picture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blur: Option<f64>,
@@ -85,7 +89,24 @@ impl ImageSection {
                 "must be two numbers, from 0.1 to 1 and from 1 to 10",
             );
         }
+        self.validate_cache()?;
         self.validate_colors()
+    }
+
+    fn validate_cache(&self) -> Result<(), RecipeError> {
+        if !self.cache {
+            return Ok(());
+        }
+        let cut = self.crop_scale.is_some_and(|scale| scale != [1.0, 1.0]);
+        let cut = cut.then_some("image.crop_scale");
+        match cut.or(self.color_keys().first().copied()) {
+            Some(key) => wrong(
+                key,
+                "does not go with image.cache, which keeps one answer for each picture; leave one of \
+                 them out (image.flip goes with it)",
+            ),
+            None => Ok(()),
+        }
     }
 
     /// The keys that are given and change the colors of a picture when it is drawn.

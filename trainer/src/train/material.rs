@@ -38,6 +38,9 @@ pub(super) struct Material {
 enum Images {
     /// A locked tower's outputs `[R, hidden]`, and the row of each pair over all sets.
     Pooled { pooled: Tensor, rows: Vec<i64> },
+    /// What its locked first blocks made of each picture, f16 `[R, …]`, and where pictures are to be
+    /// mirrored, of the mirrored ones too; and the row of each pair over all sets.
+    Begun { views: Vec<Tensor>, rows: Vec<i64>, blocks: usize },
     /// The tower is learned: pictures are decoded as they are drawn.
     Live,
 }
@@ -106,7 +109,7 @@ impl Material {
         let images = prepare_images(run, encoder, &sets, around)?;
         let texts = Texts::prepare(run, encoder, &sets, augmentation, around)?;
         let usable = |row: usize| match &images {
-            Images::Pooled { rows, .. } => rows[row] >= 0,
+            Images::Pooled { rows, .. } | Images::Begun { rows, .. } => rows[row] >= 0,
             Images::Live => true,
         };
         let shapes = sets.iter().zip(&recipe.data).zip(&first_pair).map(|((set, data), first)| {
@@ -146,14 +149,14 @@ impl Material {
     ) -> Batches {
         let wording = Wording { seed: views.seed, epoch: views.epoch };
         let decoded = match self.images {
-            Images::Pooled { .. } => None,
+            Images::Pooled { .. } | Images::Begun { .. } => None,
             Images::Live => {
                 let job = |d: &Draw| Job { set: Arc::clone(&self.sets[d.set]), pair: d.pair };
                 let jobs = draws.iter().map(|draw| (job(draw), *draw)).collect();
-                Some(augmented(jobs, views, &encoder.processor, threads))
+                Some(augmented(jobs, views.clone(), &encoder.processor, threads))
             }
         };
-        Batches { draws: draws.to_vec(), next: 0, decoded, wording }
+        Batches { draws: draws.to_vec(), next: 0, decoded, views, wording }
     }
 
     fn pair(&self, draw: Draw) -> usize {
@@ -166,6 +169,7 @@ pub(super) struct Batches {
     draws: Vec<Draw>,
     next: usize,
     decoded: Option<Pictures>,
+    views: Views,
     wording: Wording,
 }
 
@@ -191,6 +195,15 @@ impl Batches {
                 draws.extend_from_slice(drawn);
                 let rows: Vec<i64> = drawn.iter().map(|&d| rows[material.pair(d)]).collect();
                 pooled.f_index_select(0, &encoder.moved(&Tensor::from_slice(&rows))?)?
+            }
+            (Images::Begun { views, rows, blocks }, _) => {
+                draws.extend_from_slice(drawn);
+                let row = |draw: &Draw| {
+                    let mirrored = usize::from(self.views.mirrored(draw, &encoder.processor));
+                    views[mirrored].f_get(rows[material.pair(*draw)])
+                };
+                let rows = drawn.iter().map(row).collect::<Result<Vec<_>, _>>()?;
+                encoder.rest(&Tensor::f_stack(&rows, 0)?, *blocks)?
             }
             (Images::Live, decoded) => {
                 let results = decoded.iter_mut().flatten().take(drawn.len());
@@ -272,6 +285,9 @@ fn prepare_images(
     sets: &[Arc<Dataset>],
     around: &mut Surroundings<'_>,
 ) -> Result<Images, TrainError> {
+    if let Some(blocks) = encoder.kept_blocks {
+        return begun_images(run, encoder, sets, blocks, around);
+    }
     if !encoder.rates.is_locked(Side::Image) {
         return Ok(Images::Live);
     }
@@ -291,6 +307,39 @@ fn prepare_images(
     let pooled = Tensor::f_cat(&parts, 0)?;
     standardize(encoder, Side::Image, &pooled)?;
     Ok(Images::Pooled { pooled, rows })
+}
+
+/// What the locked first blocks of the image tower make of all pictures. The projection is
+/// standardized by what the whole tower makes of them before the first step.
+fn begun_images(
+    run: &Run,
+    encoder: &mut Encoder,
+    sets: &[Arc<Dataset>],
+    blocks: usize,
+    around: &mut Surroundings<'_>,
+) -> Result<Images, TrainError> {
+    let mirrored = run.recipe.image.flip.is_some_and(|flip| flip > 0.0);
+    let cache = run.cache();
+    let (mut parts, mut rows, mut next) = (Vec::<Vec<Tensor>>::new(), Vec::new(), 0);
+    for set in sets {
+        let all = pass(encoder, &cache, around).beginnings(set, blocks, mirrored)?;
+        tell_bad(set, &all.bad, around);
+        rows.extend(all.rows.iter().map(|row| row.map_or(-1, |row| next + row)));
+        next += all.views[0].size()[0];
+        parts.resize_with(all.views.len(), Vec::new);
+        parts.iter_mut().zip(all.views).for_each(|(part, view)| part.push(view));
+    }
+    let views: Vec<Tensor> =
+        parts.iter().map(|parts| Tensor::f_cat(parts, 0)).collect::<Result<_, _>>()?;
+    let pooled = pass(encoder, &cache, around).rest(&views[0], blocks)?;
+    standardize(encoder, Side::Image, &pooled)?;
+    let bytes: usize = views.iter().map(|view| view.numel() * 2).sum();
+    around.watch.say(&format!(
+        "the first {blocks} blocks of the image tower are locked: their outputs are computed once, by \
+         the evaluation transform, and kept ({} MB)",
+        bytes / 1_000_000
+    ));
+    Ok(Images::Begun { views, rows, blocks })
 }
 
 /// Gives the projection the mean and the deviation of what a locked tower feeds it, so that it

@@ -437,7 +437,8 @@ pub fn pass<'a>(
 ) -> Pass<'a> {
     Pass {
         encoder,
-        image_cache: encoder.rates.is_locked(Side::Image).then_some(cache),
+        image_cache: (encoder.rates.is_locked(Side::Image) || encoder.kept_blocks.is_some())
+            .then_some(cache),
         text_cache: encoder.rates.is_locked(Side::Text).then_some(cache),
         threads: around.threads,
         watch: around.watch,

@@ -72,6 +72,17 @@ fn features_are_those_of_transformers() {
 }
 
 #[test]
+fn a_tower_that_is_left_and_entered_between_its_blocks_answers_the_same() {
+    let (model, weights) = tiny();
+    let (mut ops, pixels) = (Torch::new(&weights), recorded("pixel_values"));
+    let whole = model.image_pooled(&mut ops, &pixels).unwrap();
+    for blocks in 0..4 {
+        let beginning = model.image_beginning(&mut ops, &pixels, blocks).unwrap();
+        close(&model.image_rest(&mut ops, beginning, blocks).unwrap(), &whole);
+    }
+}
+
+#[test]
 fn an_old_configuration_pools_at_the_highest_id() {
     let (model, weights) = tiny();
     let mut config = model.config.clone();

@@ -1,5 +1,7 @@
 //! A recipe in, a run out: what is learned, what is resumed, what is refused.
 
+mod kept;
+
 use std::path::Path;
 
 use clipsight_trainer::checkpoint::Checkpoint;

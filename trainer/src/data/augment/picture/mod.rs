@@ -155,6 +155,15 @@ impl Views {
     }
 }
 
+impl Views {
+    /// Whether the first view of a draw shows left and right in each other's place, which does not
+    /// depend on the size of its picture.
+    #[must_use]
+    pub fn mirrored(&self, draw: &Draw, processor: &ImageProcessor) -> bool {
+        self.view(draw, 0, (1, 1), processor).view.mirrored
+    }
+}
+
 /// Replaces every channel of every pixel by a function of it; what is no byte is cut off, and so is
 /// the fraction.
 fn mapped(pixels: &mut RgbImage, of: impl Fn(f32) -> f32) {
