@@ -339,7 +339,8 @@ fn all_steps(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
         ledger.settle(around.watch)?;
         if (epoch + 1) % recipe.eval.every_epochs == 0 || step == total {
             let last;
-            (figures, last) = measure_now(run, &mut encoder, average.as_ref(), &held_out, around)?;
+            let found = measure_now(run, &mut encoder, average.as_ref(), &held_out, around);
+            (figures, last) = found.map_err(|error| unmeasured(run, error, step))?;
             ledger.metrics.add(&figures.line(step, epoch + 1, last.as_ref()))?;
             curves.redraw(around.watch);
             let of = if average.is_some() { ", average of the weights" } else { "" };
@@ -379,6 +380,17 @@ fn checkpoint(
     let all = Checkpoint { step, weights, optimizer: optimizer.state(), average, towers };
     all.save(&run.checkpoints())?;
     Ok(())
+}
+
+/// A model that turns pictures or texts into no direction has left the numbers, whatever its last loss.
+fn unmeasured(run: &Run, error: EvalError, step: u64) -> TrainError {
+    match error {
+        EvalError::Encoder(error @ EncoderError::NotAnEmbedding { .. }) => {
+            let broken = Broken { step, what: format!("{error} after it") };
+            divergence(run, broken, &[]).map_or_else(|error| error, TrainError::from)
+        }
+        other => other.into(),
+    }
 }
 
 /// What the model is worth at this moment: the average of the weights where there is one, and then

@@ -217,6 +217,20 @@ fn a_step_that_breaks_the_weights_leaves_no_broken_checkpoint() {
 }
 
 #[test]
+fn a_model_that_gives_no_embedding_any_more_has_diverged() {
+    let world = World::new();
+    let one_step = ["train.batch_size=60", "train.warmup_steps=0", "eval.every_epochs=1"];
+    let steep = ["model.projection.learning_rate=1e30", "train.epochs=3"];
+    let recipe = world.recipe(&[&one_step[..], &steep].concat());
+    let error = go(&Run::create(&world.at("run"), recipe).unwrap(), None).0.unwrap_err();
+    let said = error.to_string();
+    assert!(matches!(error, TrainError::Diverged(_)), "{said}");
+    for words in ["step 1: ", "embedding of ", "is not finite or zero after it", "lower learning"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
+#[test]
 fn a_checkpoint_of_another_model_says_what_differs() {
     let world = World::new();
     let learned = ["train.epochs=1", "model.text.learning_rate=1e-4"];
