@@ -5,7 +5,13 @@
 //! This room knows nothing of training.
 //! Invariant: a picture that cannot be used is counted and named, never scored.
 
+pub mod bootstrap;
 mod bundle;
+pub mod calibration;
+pub mod confusion;
+pub mod lbfgs;
+pub mod nearest;
+pub mod probe;
 mod run;
 mod sharpness;
 
