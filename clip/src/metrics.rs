@@ -17,7 +17,7 @@ pub struct Retrieval {
     pub median_rank: f32,
 }
 
-/// Classification by the nearest class vector. Shares are in `0..=1`.
+/// Classification by the best score. Shares are in `0..=1`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Classification {
     /// Share of images whose class comes first.
@@ -37,38 +37,49 @@ pub fn retrieval(
     gallery: &[Embedding],
     positives: &[Vec<usize>],
 ) -> Retrieval {
-    let ranks: Vec<usize> = queries
+    Retrieval::of_ranks(&ranks(queries, gallery, positives))
+}
+
+/// The rank from 1 of the best of each query's `positives` in the whole `gallery`, ties counted as
+/// [`retrieval`] does; queries without positives are left out.
+#[must_use]
+pub fn ranks(queries: &[Embedding], gallery: &[Embedding], positives: &[Vec<usize>]) -> Vec<usize> {
+    queries
         .iter()
         .zip(positives)
         .filter(|(_, positives)| !positives.is_empty())
-        .map(|(query, positives)| best_rank(query, gallery, positives))
-        .collect();
-    Retrieval {
-        recall_at_1: share_within(&ranks, 1),
-        recall_at_5: share_within(&ranks, 5),
-        recall_at_10: share_within(&ranks, 10),
-        median_rank: median(ranks),
+        .map(|(query, positives)| {
+            let scores: Vec<f32> = gallery.iter().map(|item| query.cosine(item)).collect();
+            rank(&scores, positives)
+        })
+        .collect()
+}
+
+impl Retrieval {
+    /// The figures of queries whose best positives have these ranks.
+    #[must_use]
+    pub fn of_ranks(ranks: &[usize]) -> Self {
+        Self {
+            recall_at_1: share_within(ranks, 1),
+            recall_at_5: share_within(ranks, 5),
+            recall_at_10: share_within(ranks, 10),
+            median_rank: median(ranks.to_vec()),
+        }
     }
 }
 
-/// Classifies each image by its nearest class vector; `truth[i]` is the class of image `i`.
-#[must_use]
-pub fn classification(
-    images: &[Embedding],
-    classes: &[Embedding],
-    truth: &[usize],
-) -> Classification {
-    let ranks: Vec<usize> = images
-        .iter()
-        .zip(truth)
-        .map(|(image, &class)| best_rank(image, classes, &[class]))
-        .collect();
-    Classification { top_1: share_within(&ranks, 1), top_5: share_within(&ranks, 5) }
+impl Classification {
+    /// The figures of images whose classes have these ranks.
+    #[must_use]
+    pub fn of_ranks(ranks: &[usize]) -> Self {
+        Self { top_1: share_within(ranks, 1), top_5: share_within(ranks, 5) }
+    }
 }
 
-/// Rank from 1 of the best of `positives`: one more than the others that score at least as high.
-fn best_rank(query: &Embedding, gallery: &[Embedding], positives: &[usize]) -> usize {
-    let scores: Vec<f32> = gallery.iter().map(|item| query.cosine(item)).collect();
+/// Rank from 1 of the best of `positives` among all `scores`: one more than the others that score at
+/// least as high.
+#[must_use]
+pub fn rank(scores: &[f32], positives: &[usize]) -> usize {
     let best = positives.iter().map(|&p| scores[p]).fold(f32::NEG_INFINITY, f32::max);
     let above = scores
         .iter()
@@ -142,7 +153,9 @@ mod tests {
     #[test]
     fn top_1_and_top_5() {
         let classes: Vec<Embedding> = [0.0, 20.0, 40.0, 60.0, 80.0, 100.0].map(at).to_vec();
-        let found = classification(&[at(1.0), at(1.0), at(1.0)], &classes, &[0, 4, 5]);
+        let truth = [vec![0], vec![4], vec![5]];
+        let found =
+            Classification::of_ranks(&ranks(&[at(1.0), at(1.0), at(1.0)], &classes, &truth));
         assert!((found.top_1 - 1.0 / 3.0).abs() < 1e-6);
         assert!((found.top_5 - 2.0 / 3.0).abs() < 1e-6);
     }

@@ -5,6 +5,7 @@ mod augment;
 mod clip;
 mod commands;
 mod dual_encoder;
+mod evaluation;
 mod exporting;
 mod layouts;
 mod objectives;

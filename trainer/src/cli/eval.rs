@@ -1,5 +1,6 @@
 //! `clipsight-trainer eval`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,8 +11,13 @@ use serde::Serialize;
 
 use super::model::{About, ModelArgs};
 use super::{Ending, print_json};
+use crate::curves;
 use crate::data::{BadSample, Dataset};
-use crate::eval::{self, CaptionFigures, Embedder, LabelFigures};
+use crate::eval::bootstrap::Interval;
+use crate::eval::calibration::Calibration;
+use crate::eval::{
+    self, CaptionStudy, Embedder, LabelFigures, LabelStudy, Labelled, LearnedFigures,
+};
 use crate::watch::Stop;
 
 /// Flags of `eval`.
@@ -22,6 +28,20 @@ pub(super) struct EvalArgs {
     /// Templates for the labels, one a line, {} where the class goes; default: the model's own.
     #[arg(long, value_name = "FILE", requires = "labels")]
     templates: Option<PathBuf>,
+    /// A labelled set of the same classes, from whose pictures a linear probe and the nearest neighbors
+    /// learn; both are measured on the labels.
+    #[arg(long, value_name = "DATA", requires = "labels")]
+    probe: Option<PathBuf>,
+    /// Draw how far the confidence in a label is from its accuracy, as a PNG.
+    #[arg(long, value_name = "FILE", requires = "labels")]
+    reliability: Option<PathBuf>,
+    /// Draw which class is taken for which, as a PNG; with --probe for the linear probe as well.
+    #[arg(long, value_name = "FILE", requires = "labels")]
+    confusion: Option<PathBuf>,
+    /// Decides what is drawn at random: the bootstrap's pictures, and what is held back to choose a
+    /// temperature or a penalty on.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
     #[command(flatten)]
     model: ModelArgs,
     /// Print one JSON document in place of the table.
@@ -36,7 +56,7 @@ struct Sets {
     /// A set with captions: recall of pictures by words and of words by pictures.
     #[arg(long, value_name = "DATA")]
     captions: Option<PathBuf>,
-    /// A labelled set: top-1 and top-5 accuracy.
+    /// A labelled set: top-1 and top-5 accuracy, and whether probabilities can be believed.
     #[arg(long, value_name = "DATA")]
     labels: Option<PathBuf>,
 }
@@ -47,23 +67,36 @@ struct Measured {
     model: String,
     precision: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    captions: Option<CaptionFigures>,
+    captions: Option<CaptionStudy>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    labels: Option<LabelFigures>,
+    labels: Option<LabelStudy>,
+}
+
+impl Measured {
+    /// Whether every sample of every set could be used.
+    fn all_used(&self) -> bool {
+        let labels = self.labels.as_ref();
+        let learned = labels.and_then(|labels| labels.learned.as_ref());
+        let captions = self.captions.iter().map(|study| &study.figures.unusable);
+        let labels = labels.into_iter().map(|study| &study.figures.unusable);
+        let learned = learned.into_iter().map(|learned| &learned.unusable);
+        captions.chain(labels).chain(learned).all(Vec::is_empty)
+    }
 }
 
 pub(super) fn run(args: &EvalArgs, stop: &Stop) -> anyhow::Result<Ending> {
     let templates = args.templates.as_deref().map(read_templates).transpose()?;
     let measured =
         args.model.with(stop, |embedder, about| measure(args, embedder, about, templates))?;
+    if let Some(labels) = &measured.labels {
+        draw(args, labels)?;
+    }
     if args.json {
         print_json(&measured)?;
     } else {
         print_table(&measured);
     }
-    let unusable = measured.captions.iter().map(|c| c.unusable.len()).sum::<usize>()
-        + measured.labels.iter().map(|l| l.unusable.len()).sum::<usize>();
-    Ok(if unusable == 0 { Ending::Done } else { Ending::Partly })
+    Ok(if measured.all_used() { Ending::Done } else { Ending::Partly })
 }
 
 fn measure(
@@ -72,18 +105,41 @@ fn measure(
     about: About,
     templates: Option<Vec<String>>,
 ) -> anyhow::Result<Measured> {
+    let temperature = about.temperature();
     let templates = templates.unwrap_or(about.templates);
     let open = |path: &PathBuf| Dataset::open(path, &templates).map(Arc::new);
-    let (captions, labels) = (
-        args.sets.captions.as_ref().map(open).transpose()?,
-        args.sets.labels.as_ref().map(open).transpose()?,
-    );
+    let captions = args.sets.captions.as_ref().map(open).transpose()?;
+    let labels = args.sets.labels.as_ref().map(open).transpose()?;
+    let training = args.probe.as_ref().map(open).transpose()?;
+    let seed = args.seed;
+    let captions = captions.map(|set| eval::study_captions(embedder, &set, seed)).transpose()?;
+    let mut study = |set| {
+        let (templates, training) = (templates.as_slice(), training.as_ref());
+        let labelled = Labelled { set: &set, templates, temperature, training, seed };
+        eval::study_labels(embedder, &labelled)
+    };
     Ok(Measured {
         model: args.model.model.display().to_string(),
         precision: about.precision,
-        captions: captions.map(|set| eval::captions(embedder, &set)).transpose()?,
-        labels: labels.map(|set| eval::labels(embedder, &set, &templates)).transpose()?,
+        captions,
+        labels: labels.map(&mut study).transpose()?,
     })
+}
+
+fn draw(args: &EvalArgs, labels: &LabelStudy) -> anyhow::Result<()> {
+    if let Some(file) = &args.reliability {
+        let calibration = labels.calibration.as_ref().context(
+            "there is no reliability to draw: the model gives each label a probability of its own, \
+             or the set has fewer than two pictures; leave --reliability out",
+        )?;
+        curves::draw_reliability(calibration, file)?;
+    }
+    if let Some(file) = &args.confusion {
+        let mut all = vec![("zero-shot", &labels.confusion)];
+        all.extend(labels.learned.as_ref().map(|learned| ("linear probe", &learned.confusion)));
+        curves::draw_confusion(&all, file)?;
+    }
+    Ok(())
 }
 
 fn read_templates(path: &Path) -> anyhow::Result<Vec<String>> {
@@ -97,28 +153,29 @@ fn read_templates(path: &Path) -> anyhow::Result<Vec<String>> {
 
 fn print_table(measured: &Measured) {
     println!("{} · {}", measured.model, measured.precision);
-    if let Some(c) = &measured.captions {
-        println!("\n{} · {} pictures, {} captions", c.set, c.pictures, c.captions);
-        println!("{:16}{:>8}{:>8}{:>8}{:>14}", "", "R@1", "R@5", "R@10", "median rank");
-        row("text → image", &c.text_to_image);
-        row("image → text", &c.image_to_text);
-        unusable(&c.unusable);
+    if let Some(captions) = &measured.captions {
+        print_captions(captions);
     }
-    if let Some(l) = &measured.labels {
-        let templates = l.templates.len();
-        println!(
-            "\n{} · {} pictures, {} classes, {templates} templates",
-            l.set, l.pictures, l.classes
-        );
-        println!("{:16}{:>8}{:>8}", "", "top-1", "top-5");
-        println!(
-            "{:16}{:>8}{:>8}",
-            "image → class",
-            percent(l.classification.top_1),
-            percent(l.classification.top_5)
-        );
-        unusable(&l.unusable);
+    if let Some(labels) = &measured.labels {
+        print_labels(labels);
     }
+}
+
+fn print_captions(study: &CaptionStudy) {
+    let c = &study.figures;
+    println!("\n{} · {} pictures, {} captions", c.set, c.pictures, c.captions);
+    println!("{:16}{:>8}{:>8}{:>8}{:>14}", "", "R@1", "R@5", "R@10", "median rank");
+    row("text → image", &c.text_to_image);
+    draws(&study.intervals.text_to_image);
+    row("image → text", &c.image_to_text);
+    draws(&study.intervals.image_to_text);
+    let figures = [
+        ("alignment", Some(study.alignment)),
+        ("image_uniformity", study.image_uniformity),
+        ("text_uniformity", study.text_uniformity),
+    ];
+    print_geometry(&figures, &study.intervals.geometry);
+    unusable(&c.unusable);
 }
 
 fn row(name: &str, r: &Retrieval) {
@@ -126,8 +183,99 @@ fn row(name: &str, r: &Retrieval) {
     println!("{name:16}{one:>8}{five:>8}{ten:>8}{:>14}", r.median_rank);
 }
 
+/// The intervals of a row of recall.
+fn draws(intervals: &Intervals) {
+    let ends = |name, unit: f64| {
+        let ends = intervals.get(name).copied().unwrap_or([f64::NAN; 2]);
+        ends.map(|end| end * unit)
+    };
+    let share = |name| {
+        let [low, high] = ends(name, 100.0);
+        format!("{low:.0}–{high:.0}")
+    };
+    let [one, five, ten] = ["recall_at_1", "recall_at_5", "recall_at_10"].map(share);
+    let [low, high] = ends("median_rank", 1.0);
+    let median = format!("{low}–{high}");
+    println!("{:16}{one:>8}{five:>8}{ten:>8}{median:>14}", "  95 % of draws");
+}
+
+fn print_geometry(figures: &[(&str, Option<f64>)], intervals: &Intervals) {
+    let told = |&(name, value): &(&str, Option<f64>)| {
+        let (value, [low, high]) = (value?, intervals.get(name)?);
+        Some(format!("{} {value:.2} ({low:.2} – {high:.2})", name.replace('_', " ")))
+    };
+    let told: Vec<String> = figures.iter().filter_map(told).collect();
+    println!("{}", told.join(", "));
+}
+
+fn print_labels(study: &LabelStudy) {
+    let l = &study.figures;
+    let templates = l.templates.len();
+    println!("\n{} · {} pictures, {} classes, {templates} templates", l.set, l.pictures, l.classes);
+    print_accuracies(l, study);
+    print_geometry(
+        &[("alignment", study.alignment), ("uniformity", study.uniformity)],
+        &study.intervals,
+    );
+    if let [first, ..] = study.mistakes.as_slice() {
+        println!(
+            "most often mistaken: {} for {}, {} pictures",
+            first.class, first.taken_for, first.pictures
+        );
+    }
+    if let Some(calibration) = &study.calibration {
+        print_calibration(calibration);
+    }
+    unusable(&l.unusable);
+    if let Some(learned) = &study.learned {
+        unusable(&learned.unusable);
+    }
+}
+
+fn print_accuracies(l: &LabelFigures, study: &LabelStudy) {
+    println!("{:20}{:>8}{:>18}{:>8}{:>18}", "", "top-1", "95 % of draws", "top-5", "95 % of draws");
+    let of = |name, intervals: &Intervals| intervals.get(name).map(interval).unwrap_or_default();
+    let (one, five) = (of("top_1", &study.intervals), of("top_5", &study.intervals));
+    let top_1 = percent(l.classification.top_1);
+    let top_5 = percent(l.classification.top_5);
+    println!("{:20}{top_1:>8}{one:>18}{top_5:>8}{five:>18}", "image → class");
+    let Some(learned) = &study.learned else { return };
+    let LearnedFigures { set, pictures, linear_probe, nearest_neighbors, .. } = learned;
+    for (name, key, accuracy) in [
+        ("linear probe", "linear_probe", linear_probe),
+        ("nearest neighbors", "nearest_neighbors", nearest_neighbors),
+    ] {
+        let ends = of(key, &learned.intervals);
+        println!("{name:20}{:>8}{ends:>18}", percent(*accuracy as f32));
+    }
+    println!("both learned from {set}, {pictures} pictures; penalty {:.2e}", learned.penalty);
+}
+
+fn print_calibration(calibration: &Calibration) {
+    let Calibration { fitted_on, measured_on, own, fitted } = calibration;
+    println!("\n{:20}{:>12}{:>8}{:>18}{:>9}", "", "temperature", "ECE", "95 % of draws", "NLL");
+    for (name, at) in [("its own", own), ("fitted", fitted)] {
+        println!(
+            "{name:20}{:>12}{:>8}{:>18}{:>9.3}",
+            curves::temperature_words(at.temperature),
+            percent(at.expected_calibration_error as f32),
+            interval(&at.expected_calibration_error_interval),
+            at.negative_log_likelihood,
+        );
+    }
+    println!("fitted on {fitted_on} of the pictures, both measured on the other {measured_on}");
+}
+
 pub(super) fn percent(share: f32) -> String {
     format!("{:.1} %", 100.0 * share)
+}
+
+/// Intervals by the names of their figures.
+type Intervals = BTreeMap<&'static str, Interval>;
+
+/// Both ends in per cent.
+fn interval(&[low, high]: &Interval) -> String {
+    format!("{:.1} – {:.1} %", 100.0 * low, 100.0 * high)
 }
 
 /// Bad samples that are named one by one; `--json` names all.

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clip::ModelBundle;
+use clip::zero_shot::Logits;
 
 use super::bars::Bars;
 use super::threads;
 use crate::checkpoint::Checkpoint;
 use crate::encoder::Encoder;
 use crate::eval::{BundleEmbedder, Embedder, RunEmbedder};
-use crate::model::LOGIT_SCALE;
+use crate::model::{LOGIT_BIAS, LOGIT_SCALE};
 use crate::run::Run;
 use crate::train::{Surroundings, pass, restore};
 use crate::watch::Stop;
@@ -38,6 +39,17 @@ pub(super) struct About {
     pub(super) templates: Vec<String>,
     /// What it learned, as a log; none where a public model's files do not tell it.
     pub(super) logit_scale: Option<f32>,
+    /// Whether each label has a probability of its own, by a sigmoid.
+    pub(super) sigmoid: bool,
+}
+
+impl About {
+    /// What its softmax divides cosines by, the server's default where the model does not tell; none
+    /// for a sigmoid.
+    pub(super) fn temperature(&self) -> Option<f64> {
+        let scale = self.logit_scale.unwrap_or(Logits::default().logit_scale);
+        (!self.sigmoid).then(|| f64::from(-scale).exp())
+    }
 }
 
 impl ModelArgs {
@@ -73,6 +85,7 @@ impl ModelArgs {
             precision: format!("fp32 (libtorch){of}"),
             templates: run.recipe.templates(),
             logit_scale: encoder.weights.data(LOGIT_SCALE)?.1.first().copied(),
+            sigmoid: encoder.weights.has(LOGIT_BIAS),
         };
         let cache = run.cache();
         let mut around = Surroundings { watch: bars, stop, threads: threads() };
@@ -88,11 +101,13 @@ impl ModelArgs {
         let bundle = ModelBundle::open(&self.model)?;
         runtime::library::load(self.onnxruntime.as_deref())?;
         let templates = bundle.templates();
-        let logit_scale = bundle.rules.logits.map(|logits| logits.logit_scale);
+        let logits = bundle.rules.logits;
+        let logit_scale = logits.map(|logits| logits.logit_scale);
+        let sigmoid = logits.is_some_and(|logits| logits.logit_bias.is_some());
         let precision = self.precision.clone();
         let options = runtime::ModelOptions { threads: threads(), precision };
         let mut embedder = BundleEmbedder::open(bundle, &options, bars, stop)?;
         let precision = embedder.precision().to_owned();
-        work(&mut embedder, About { precision, templates, logit_scale })
+        work(&mut embedder, About { precision, templates, logit_scale, sigmoid })
     }
 }

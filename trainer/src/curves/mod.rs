@@ -1,5 +1,5 @@
 //! `curves.png`: the figures of a run over its steps, for a look in passing; and what `temperature`
-//! draws.
+//! and `eval` draw.
 //!
 //! The curves are drawn from `metrics.jsonl` alone, so a resumed run has all of its past in them.
 //! This room knows nothing of training.
@@ -7,7 +7,9 @@
 
 mod axis;
 mod canvas;
+mod confusion;
 mod panel;
+mod reliability;
 mod series;
 mod sharpness;
 
@@ -20,7 +22,9 @@ use crate::tensor_file::write_atomically;
 use crate::watch::Watch;
 use axis::Axis;
 use canvas::{Area, Canvas, Color};
+pub use confusion::draw_confusion;
 use panel::{Line, Panel};
+pub use reliability::draw_reliability;
 use series::{Metrics, smooth};
 pub use sharpness::{draw_sharpness, temperature_words};
 

@@ -8,29 +8,39 @@
 pub mod bootstrap;
 mod bundle;
 pub mod calibration;
+mod captioned;
 pub mod confusion;
+mod geometry;
+mod labelled;
 pub mod lbfgs;
+mod learned;
 pub mod nearest;
 pub mod probe;
 mod run;
 mod sharpness;
+mod zero_shot;
 
 use std::sync::Arc;
 
 use clip::Embedding;
 use clip::bundle::BundleError;
 use clip::embedding::EmbeddingError;
-use clip::metrics::{Classification, Retrieval, classification, retrieval};
+use clip::metrics::{Classification, Retrieval};
 use clip::tokenize::TokenizeError;
-use clip::zero_shot::{TemplateError, class_embedding, fill_template};
+use clip::zero_shot::TemplateError;
 use serde::Serialize;
 
 use crate::data::{BadSample, Dataset};
 use crate::encoder::EncoderError;
 
 pub use bundle::BundleEmbedder;
+use captioned::Captioned;
+pub use captioned::{CaptionIntervals, CaptionStudy, study_captions};
+pub use labelled::{LabelStudy, Labelled, study_labels};
+pub use learned::LearnedFigures;
 pub use run::RunEmbedder;
 pub use sharpness::{Sharpness, SharpnessFigures, sharpness};
+use zero_shot::Classified;
 
 /// Something that embeds pictures and texts.
 pub trait Embedder {
@@ -130,6 +140,34 @@ pub enum EvalError {
         /// What would do.
         flag: &'static str,
     },
+    /// A set of one class.
+    #[error("{set} has one class, \"{class}\": there is nothing to tell apart")]
+    OneClass {
+        /// The set.
+        set: String,
+        /// Its class.
+        class: String,
+    },
+    /// A training set of other classes than the measured one.
+    #[error("--probe and --labels have to have the same classes: {differences}")]
+    OtherClasses {
+        /// Which classes only one of them has.
+        differences: String,
+    },
+    /// Classes that a training set has no picture of.
+    #[error(
+        "{set} has no picture that can be used of {classes}, so that nothing can be learned of it; \
+         add some, or take the class out of both sets"
+    )]
+    NothingToLearn {
+        /// The set.
+        set: String,
+        /// The classes, a few by name.
+        classes: String,
+    },
+    /// libtorch refused.
+    #[error("the embeddings cannot be compared")]
+    Torch(#[from] tch::TchError),
     /// Every picture of a set is broken.
     #[error("no picture of {set} can be used")]
     NoPicture {
@@ -149,28 +187,7 @@ pub fn captions(
     embedder: &mut dyn Embedder,
     set: &Arc<Dataset>,
 ) -> Result<CaptionFigures, EvalError> {
-    if !set.classes.is_empty() {
-        let (wanted, flag) = ("captions", "--labels");
-        return Err(EvalError::WrongKind { set: set.name(), wanted, flag });
-    }
-    let found = usable(embedder.pictures(set)?, set)?;
-    let (mut texts, mut of_text, mut of_image) = (Vec::new(), Vec::new(), Vec::new());
-    for (image, &pair) in found.pairs.iter().enumerate() {
-        let captions = &set.pairs[pair].captions;
-        of_image.push((texts.len()..texts.len() + captions.len()).collect::<Vec<_>>());
-        of_text.extend(captions.iter().map(|_| vec![image]));
-        texts.extend(captions.iter().map(|caption| Arc::clone(&caption.text)));
-    }
-    let texts = embedder.texts(&texts)?;
-    Ok(CaptionFigures {
-        set: set.name(),
-        pictures: found.images.len(),
-        captions: texts.len(),
-        unusable: found.bad,
-        text_to_image: retrieval(&texts, &found.images, &of_text),
-        image_to_text: retrieval(&found.images, &texts, &of_image),
-        score_deviation: deviation(&texts, &found.images, &of_text),
-    })
+    Ok(Captioned::of(embedder, set)?.figures(set))
 }
 
 /// Pictures that each caption is compared with for [`CaptionFigures::score_deviation`].
@@ -203,36 +220,7 @@ pub fn labels(
     set: &Arc<Dataset>,
     templates: &[String],
 ) -> Result<LabelFigures, EvalError> {
-    if set.classes.is_empty() {
-        let (wanted, flag) = ("labels", "--captions");
-        return Err(EvalError::WrongKind { set: set.name(), wanted, flag });
-    }
-    let found = usable(embedder.pictures(set)?, set)?;
-    let truth: Vec<usize> = found.pairs.iter().filter_map(|&pair| set.pairs[pair].class).collect();
-    let mut texts: Vec<Arc<str>> = Vec::new();
-    for class in &set.classes {
-        for template in templates {
-            texts.push(fill_template(template, class)?.into());
-        }
-    }
-    let prompts = embedder.texts(&texts)?;
-    let classes = set
-        .classes
-        .iter()
-        .zip(prompts.chunks(templates.len().max(1)))
-        .map(|(class, prompts)| {
-            class_embedding(prompts)
-                .map_err(|source| EvalError::Class { class: class.clone(), source })
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(LabelFigures {
-        set: set.name(),
-        pictures: found.images.len(),
-        classes: classes.len(),
-        templates: templates.to_vec(),
-        unusable: found.bad,
-        classification: classification(&found.images, &classes, &truth),
-    })
+    Ok(Classified::of(embedder, set, templates)?.figures(set, templates))
 }
 
 /// The pictures that could be used, and which pairs they are of.
