@@ -102,6 +102,8 @@ fn cures(recipe: &Recipe) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoder::EncoderError;
+    use crate::model::ModelError;
 
     /// As `what()` tells it in libtorch 2.13, with the frames that follow.
     const FULL: &str = "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity \
@@ -135,6 +137,40 @@ mod tests {
         ] {
             assert_eq!(Trouble::recognized(words), None, "{words}");
         }
+    }
+
+    fn recipe(precision: &str) -> Recipe {
+        let text = format!(
+            "model = {{ model_type = \"clip\", init = \"c\", projection = {{ learning_rate = 1e-4 }} }}\n\
+             data = [{{ path = \"d\" }}]\n\
+             image = {{ size = 224 }}\n\
+             train = {{ batch_size = 512, epochs = 1, precision = \"{precision}\" }}"
+        );
+        toml::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn an_error_deep_down_or_a_panic_says_what_to_lower() {
+        let full = || tch::TchError::Torch(FULL.to_owned());
+        let name = "vision_model".to_owned();
+        let deep = ModelError::Torch { operation: "linear", name, source: full() };
+        let said = told(EncoderError::from(deep).into(), &recipe("f32")).to_string();
+        for words in [
+            "(CUDA out of memory. Tried to allocate 20.00 GiB.",
+            "lower train.batch_size (now 512) or image.size (now 224)",
+            "train.precision = \"bf16\"",
+        ] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        assert!(!said.contains("frame #0"), "{said}");
+        let panic = format!("called `Result::unwrap()` on an `Err` value: {:?}", full());
+        let said = of_panic(&panic, &recipe("bf16")).unwrap().to_string();
+        assert!(said.contains("batch_size (now 512)") && !said.contains("bf16"), "{said}");
+        let gone = "CUDA error: unspecified launch failure".to_owned();
+        let said = told(tch::TchError::Torch(gone).into(), &recipe("f32")).to_string();
+        assert!(said.contains("disappeared") && said.contains("--resume"), "{said}");
+        let other = told(TrainError::NoNegatives, &recipe("f32"));
+        assert!(matches!(other, TrainError::NoNegatives));
     }
 
     #[test]
