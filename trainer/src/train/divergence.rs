@@ -49,11 +49,13 @@ impl fmt::Display for Divergence {
             write!(f, " and {} more", self.samples - self.named.len())?;
         }
         match &self.kept {
-            Some(file) => write!(f, "; the last good checkpoint stays, {}", file.display())?,
-            None => f.write_str("; there is no checkpoint before it")?,
+            Some(file) => {
+                write!(f, "; the last good checkpoint stays, {}; a resumed run", file.display())?;
+            }
+            None => f.write_str("; there is no checkpoint before it; the same recipe")?,
         }
-        write!(f, "; a resumed run would come here again: begin another one with ")?;
-        f.write_str(&self.cures.join(", or "))
+        let cures = self.cures.join(", or ");
+        write!(f, " would come here again: begin another run with {cures}")
     }
 }
 
@@ -128,7 +130,7 @@ mod tests {
             divergence.to_string(),
             "step 37: the loss is NaN; its batch has 20 samples: a, b and 18 more; the last good \
              checkpoint stays, run/checkpoints/step-00000030.safetensors; a resumed run would come \
-             here again: begin another one with lower learning rates, or train.grad_clip = 1 (it is \
+             here again: begin another run with lower learning rates, or train.grad_clip = 1 (it is \
              off)"
         );
         divergence.samples = 2;

@@ -17,9 +17,10 @@ pub(super) enum Trouble {
 
 /// Beginnings of `what()` of `c10::OutOfMemoryError` (`CUDACachingAllocator.cpp`) and of what CUDA,
 /// cuBLAS and cuDNN say where they find no memory of their own (libtorch 2.13, CUDA 13).
-const OUT_OF_MEMORY: [&str; 4] = [
+const OUT_OF_MEMORY: [&str; 5] = [
     "CUDA out of memory. ",
     "CUDA error: out of memory",
+    "CUDA driver error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 ];
@@ -119,6 +120,7 @@ mod tests {
             "CUDA out of memory. Allocation was preemptively rejected because it would exceed \
              per_process_memory_fraction limit. Requested size: 1.00 GiB",
             "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
+            "CUDA driver error: out of memory",
             "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
             "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
         ] {
