@@ -17,12 +17,14 @@ use clip::tokenize::{TokenizeError, Tokenizer};
 use clip::{Embedding, TokenIds};
 use tch::{Device, Kind, Tensor};
 
+use crate::checkpoint::CheckpointError;
 use crate::data::BadSample;
 use crate::device;
 use crate::model::{
     DualEncoder, LOGIT_SCALE, ModelError, Side, Torch, Weights, pixel_batch, token_batch,
 };
 use crate::recipe::{Recipe, RecipeError, Start};
+use crate::run::RunError;
 use crate::tensor_file::TensorFileError;
 
 pub use processor::processor_config;
@@ -106,6 +108,32 @@ pub enum EncoderError {
         prefix: String,
         /// Names that are near it.
         there: String,
+    },
+    /// A run to begin from.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// Its checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A run to begin from is over other towers.
+    #[error(
+        "the run {} is over other towers than model.image.weights and model.text.weights; name the \
+         same ones, as in its recipe.toml",
+        run.display()
+    )]
+    OtherTowers {
+        /// Its folder.
+        run: PathBuf,
+    },
+    /// The towers of a run to begin from have changed.
+    #[error(
+        "the towers' files, or the run that it began from, have changed since the checkpoint of the run \
+         {}; put the old ones back",
+        run.display()
+    )]
+    Changed {
+        /// Its folder.
+        run: PathBuf,
     },
     /// Nothing to keep.
     #[error(

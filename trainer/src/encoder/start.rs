@@ -1,5 +1,5 @@
-//! What an encoder is made of before the first step: a CLIP's folder, two pretrained towers, or a
-//! configuration alone.
+//! What an encoder is made of before the first step: a CLIP's folder, two pretrained towers, what a run
+//! over these has learned, or a configuration alone.
 
 use std::fs::File;
 use std::io::Read;
@@ -13,8 +13,10 @@ use clip::tokenize::Tokenizer;
 use sha2::{Digest, Sha256};
 
 use super::{EncoderError, hex};
-use crate::model::{DualEncoder, TowerFiles, Weights};
+use crate::checkpoint::Checkpoint;
+use crate::model::{Differences, DualEncoder, ModelError, OtherShape, Side, TowerFiles, Weights};
 use crate::recipe::{ImageEncoder, Recipe, Start, TextEncoder, Towers};
+use crate::run::Run;
 
 /// Channels that every EfficientNet-Lite pools (Tan and Le 2019, table 1; the head is not scaled in
 /// the Lite release).
@@ -53,7 +55,59 @@ impl Origin {
         let model = model(recipe, dual_encoder(recipe, towers, bert))?;
         let files = TowerFiles { image: &image, text: &text };
         let weights = model.from_towers(files, recipe.train.seed)?;
-        Ok(Self { model, weights, digest, folders: vec![folder_of(&text)] })
+        let origin = Self { model, weights, digest, folders: vec![folder_of(&text)] };
+        match towers.run {
+            Some(folder) => origin.after(&Run::open(folder)?, towers),
+            None => Ok(origin),
+        }
+    }
+
+    /// The same with what `run` has learned over the same towers, and with what it began from.
+    fn after(mut self, run: &Run, towers: Towers<'_>) -> Result<Self, EncoderError> {
+        let theirs = run.recipe.model.start()?;
+        let same = matches!(theirs, Start::Towers(theirs) if theirs.image_weights == towers.image_weights
+            && theirs.text_weights == towers.text_weights);
+        if !same {
+            return Err(EncoderError::OtherTowers { run: run.folder.clone() });
+        }
+        let before = Self::of(&run.recipe)?;
+        let checkpoint = Checkpoint::newest(&run.checkpoints())?;
+        if checkpoint.towers != before.digest {
+            return Err(EncoderError::Changed { run: run.folder.clone() });
+        }
+        let mut learned = before.weights;
+        for (name, tensor) in checkpoint.weights.into_iter().chain(checkpoint.average) {
+            learned.insert(name, tensor);
+        }
+        self.take(&learned)?;
+        let file = Checkpoint::newest_file(&run.checkpoints())?.unwrap_or_default();
+        let parts = [before.digest, digest(&[&file])?];
+        self.digest = hex(&Sha256::digest(parts.concat()));
+        Ok(self)
+    }
+
+    /// Puts `learned` in the place of the weights of the same names; what this model has no place for
+    /// is left out, but for what was measured for its projections.
+    fn take(&mut self, learned: &Weights) -> Result<(), EncoderError> {
+        let mut differences = Differences::default();
+        let measured: Vec<String> = [Side::Image, Side::Text]
+            .iter()
+            .flat_map(|side| self.model.projection(*side).measured())
+            .collect();
+        for (name, tensor) in learned.iter() {
+            match self.weights.get(name) {
+                Ok(weight) if weight.size() != tensor.size() => {
+                    let (name, expected) = (name.to_owned(), weight.size());
+                    differences.shapes.push(OtherShape { name, expected, found: tensor.size() });
+                }
+                Err(_) if !measured.iter().any(|kept| kept == name) => {}
+                _ => self.weights.insert(name, tensor.shallow_clone()),
+            }
+        }
+        if differences.is_empty() {
+            return Ok(());
+        }
+        Err(ModelError::Differs(differences).into())
     }
 
     fn checkpoint(

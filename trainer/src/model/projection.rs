@@ -35,6 +35,12 @@ impl Projection {
         ops.linear(pooled, &self.name)
     }
 
+    /// Names of what is measured for it, of a projection that standardizes.
+    #[must_use]
+    pub fn measured(&self) -> [String; 2] {
+        ["input_mean", "input_std"].map(|part| format!("{}.{part}", self.name))
+    }
+
     /// What weights it wants. They start as CLIP's: normal with deviation `hidden^-½`.
     #[must_use]
     pub fn parameters(&self) -> Vec<Parameter> {

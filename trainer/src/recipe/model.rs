@@ -15,7 +15,8 @@ use super::{RecipeError, finite, one, wrong};
 pub struct ModelSection {
     /// The family.
     pub model_type: ModelKind,
-    /// A CLIP's checkpoint: the folder of `config.json`, `model.safetensors` and `tokenizer.json`.
+    /// A CLIP's checkpoint: the folder of `config.json`, `model.safetensors` and `tokenizer.json`. Of two
+    /// towers: the folder of a run over the same towers, whose learned weights are begun from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
     /// A CLIP's `config.json`, in place of the one in `init`. Without `init` the weights are random.
@@ -175,6 +176,8 @@ pub struct Towers<'a> {
     pub text_weights: &'a Path,
     /// Width of the shared space.
     pub dim: usize,
+    /// A run whose learned weights go before all that.
+    pub run: Option<&'a Path>,
 }
 
 impl ModelSection {
@@ -216,14 +219,10 @@ impl ModelSection {
     }
 
     fn towers(&self) -> Result<Towers<'_>, RecipeError> {
-        for (key, given) in
-            [("model.init", self.init.is_some()), ("model.config", self.config.is_some())]
-        {
-            if given {
-                let reason = "does not go with model_type = \"dual-encoder\", whose weights are \
-                              model.image.weights and model.text.weights";
-                return wrong(key, reason);
-            }
+        if self.config.is_some() {
+            let reason = "does not go with model_type = \"dual-encoder\", whose weights are \
+                          model.image.weights and model.text.weights";
+            return wrong("model.config", reason);
         }
         let dim = needed("model.projection.dim", self.projection.dim)?;
         if dim == 0 {
@@ -235,6 +234,7 @@ impl ModelSection {
             text: needed("model.text.encoder", self.text.encoder)?,
             text_weights: needed("model.text.weights", self.text.weights.as_deref())?,
             dim,
+            run: self.init.as_deref(),
         })
     }
 

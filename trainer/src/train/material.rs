@@ -350,16 +350,16 @@ pub(super) fn standardize(
     side: Side,
     pooled: &Tensor,
 ) -> Result<(), TrainError> {
-    if !encoder.model.config.projection_bias {
+    let [mean_name, std_name] = encoder.model.projection(side).measured();
+    if !encoder.model.config.projection_bias || encoder.weights.has(&mean_name) {
         return Ok(());
     }
     let mean = pooled.f_mean_dim([0i64].as_slice(), false, Kind::Float)?; // [hidden]
     let std = pooled.f_std_dim([0i64].as_slice(), false, false)?; // [hidden]
     let flat = std.f_lt(FLAT)?;
     let std = std.f_masked_fill(&flat, 1.0)?;
-    let name = encoder.model.projection(side).name.clone();
-    encoder.weights.insert(format!("{name}.input_mean"), mean);
-    encoder.weights.insert(format!("{name}.input_std"), std);
+    encoder.weights.insert(mean_name, mean);
+    encoder.weights.insert(std_name, std);
     Ok(())
 }
 

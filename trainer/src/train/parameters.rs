@@ -46,11 +46,8 @@ pub(super) fn learned_state(encoder: &Encoder) -> BTreeMap<String, Tensor> {
 
 /// Names of what a training measures for its projections.
 fn measured(encoder: &Encoder) -> Vec<String> {
-    [Side::Image, Side::Text]
-        .iter()
-        .flat_map(|side| ["input_mean", "input_std"].map(|part| (side, part)))
-        .map(|(side, part)| format!("{}.{part}", encoder.model.projection(*side).name))
-        .collect()
+    let of = |side| encoder.model.projection(side).measured();
+    [Side::Image, Side::Text].into_iter().flat_map(of).collect()
 }
 
 /// Puts a checkpoint's weights into an encoder made from the same recipe, as they are measured and

@@ -1,5 +1,6 @@
 //! A recipe in, a run out: what is learned, what is resumed, what is refused.
 
+mod begun;
 mod kept;
 
 use std::path::Path;
