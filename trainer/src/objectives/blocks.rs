@@ -49,14 +49,19 @@ pub(super) fn blocks(rows: i64, columns: i64) -> impl Iterator<Item = Rows> {
 }
 
 /// The sum over `blocks` of what `part` says of each, a scalar; its gradients by `inputs` are those of
-/// the plain sum, but are worked out here and now, one block after the other.
+/// the plain sum, but where there are several blocks they are worked out here and now, one after the
+/// other.
 ///
-/// `part` sees inputs that are leaves of a graph of its own. Gradients of these gradients are none.
+/// `part` then sees inputs that are leaves of a graph of its own. Gradients of these gradients are none.
 pub(super) fn sum_over<const N: usize>(
     blocks: impl Iterator<Item = Rows>,
     inputs: [&Tensor; N],
     part: impl Fn(&[Tensor; N], Rows) -> Tensor,
 ) -> Tensor {
+    let blocks: Vec<Rows> = blocks.collect();
+    if let [only] = blocks[..] {
+        return part(&inputs.map(Tensor::shallow_clone), only);
+    }
     let leaves = inputs.map(|input| input.detach().set_requires_grad(true));
     let mut value = Tensor::zeros([], (Kind::Double, inputs[0].device()));
     let mut gradients: [Option<Tensor>; N] = array::from_fn(|_| None);

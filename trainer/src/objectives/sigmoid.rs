@@ -26,7 +26,8 @@ pub fn sigmoid(
     let pairs = images.size()[0];
     let inputs = [&images, &texts, logit_scale, logit_bias];
     let sum = sum_over(blocks(pairs, pairs), inputs, |[images, texts, scale, bias], rows| {
-        let logits = logits(&rows.of(images), texts, scale) + bias; // [R, B]
+        let mut logits = logits(&rows.of(images), texts, scale); // [R, B]
+        logits += bias;
         let own = rows.own(&logits).sum(Kind::Float);
         let logits = match related.rows(rows) {
             Some(mask) => logits.masked_fill(&mask, f64::NEG_INFINITY),
