@@ -35,12 +35,12 @@ pub enum CheckpointError {
     /// The file itself.
     #[error(transparent)]
     File(#[from] TensorFileError),
-    /// The disk is full, or takes no more for another reason.
+    /// The disk is full, or files may not grow so large.
     #[error(
-        "{source}; the checkpoints before it are whole and stay; make room and go on with train \
-         --resume"
+        "there is no room for another checkpoint; those before it are whole and stay; make room and go \
+         on with train --resume"
     )]
-    NotWritten {
+    NoRoom {
         /// The file, and the system's reason.
         source: TensorFileError,
     },
@@ -72,7 +72,7 @@ impl Checkpoint {
     /// Writes the checkpoint into `folder` and removes all but the newest two.
     ///
     /// # Errors
-    /// [`CheckpointError::NotWritten`] where there is no room, others where the folder refuses; the
+    /// [`CheckpointError::NoRoom`] where there is none, others where the folder refuses; the
     /// older checkpoints are then still there, and nothing of the new one.
     pub fn save(&self, folder: &Path) -> Result<PathBuf, CheckpointError> {
         let error = |source| CheckpointError::Folder { path: folder.to_owned(), source };
@@ -88,7 +88,7 @@ impl Checkpoint {
         }
         file.words.insert("step".to_owned(), self.step.to_string());
         file.words.insert("towers".to_owned(), self.towers.clone());
-        file.write(&path).map_err(|source| CheckpointError::NotWritten { source })?;
+        file.write(&path).map_err(not_written)?;
         let all = list(folder)?;
         for old in &all[..all.len().saturating_sub(KEPT)] {
             std::fs::remove_file(old).map_err(error)?;
@@ -110,8 +110,15 @@ impl Checkpoint {
     /// [`CheckpointError::None`] when there is none, others when it cannot be read.
     pub fn newest(folder: &Path) -> Result<Self, CheckpointError> {
         let none = || CheckpointError::None { path: folder.to_owned() };
-        let path = Self::newest_file(folder)?.ok_or_else(none)?;
-        let file = TensorFile::read(&path)?;
+        Self::read(&Self::newest_file(folder)?.ok_or_else(none)?)
+    }
+
+    /// Reads a checkpoint's file.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] when it cannot be read or is none.
+    pub fn read(path: &Path) -> Result<Self, CheckpointError> {
+        let file = TensorFile::read(path)?;
         let mut checkpoint = Self::default();
         for (name, tensor) in file.tensors {
             if let Some(name) = name.strip_prefix("weights/") {
@@ -123,14 +130,27 @@ impl Checkpoint {
             }
         }
         let word = |key: &'static str| {
-            let absent = CheckpointError::Key { path: path.clone(), key };
+            let absent = CheckpointError::Key { path: path.to_owned(), key };
             file.words.get(key).cloned().ok_or(absent)
         };
         checkpoint.towers = word("towers")?;
         checkpoint.step = word("step")?
             .parse()
-            .map_err(|_| CheckpointError::Key { path: path.clone(), key: "step" })?;
+            .map_err(|_| CheckpointError::Key { path: path.to_owned(), key: "step" })?;
         Ok(checkpoint)
+    }
+}
+
+/// Tells a full disk from what more room would not help.
+fn not_written(source: TensorFileError) -> CheckpointError {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    match &source {
+        TensorFileError::System { source: system, .. }
+            if [FileTooLarge, QuotaExceeded, StorageFull].contains(&system.kind()) =>
+        {
+            CheckpointError::NoRoom { source }
+        }
+        _ => CheckpointError::File(source),
     }
 }
 

@@ -40,6 +40,8 @@ pub struct Encoder {
     pub weights: Weights,
     /// How fast each of them learns.
     pub rates: Rates,
+    /// Whether the projections begin anew, and have not been learned before.
+    pub projections_begin: bool,
     /// Blocks of the image tower whose answers are kept (`image.cache`), where any are.
     pub kept_blocks: Option<usize>,
     /// Words to ids.
@@ -216,6 +218,7 @@ impl Encoder {
         let tokenizer_file = origin.beside("tokenizer.json")?;
         let kept_blocks = if recipe.image.cache { Some(kept_blocks(&rates)?) } else { None };
         let towers = matches!(recipe.model.start()?, Start::Towers(_));
+        let projections_begin = recipe.model.init.is_none();
         let file = match origin.beside("preprocessor_config.json") {
             Ok(file) if !towers => Some(file),
             Err(absent) if !towers => {
@@ -233,6 +236,7 @@ impl Encoder {
             model,
             weights,
             rates,
+            projections_begin,
             kept_blocks,
             tokenizer,
             processor,
@@ -266,8 +270,8 @@ impl Encoder {
         Ok(self.model.image_pooled(&mut self.torch(), &pixels)?)
     }
 
-    /// What the first `blocks` blocks of the image tower make of pictures, in f16, and the same of the
-    /// mirrored ones where `mirrored`: `[B, …]` each.
+    /// What the first `blocks` blocks of the image tower make of pictures, in f16 on the CPU, and the
+    /// same of the mirrored ones where `mirrored`: `[B, …]` each.
     ///
     /// # Errors
     /// As [`Encoder::pooled_pixels`].
@@ -284,7 +288,7 @@ impl Encoder {
         }
         let beginning = |pixels: &Tensor| {
             let x = self.model.image_beginning(&mut self.torch(), pixels, blocks)?;
-            Ok(x.to_kind(Kind::Half))
+            Ok(x.to_kind(Kind::Half).to_device(Device::Cpu))
         };
         views.iter().map(beginning).collect()
     }

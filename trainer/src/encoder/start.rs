@@ -13,7 +13,7 @@ use clip::tokenize::Tokenizer;
 use sha2::{Digest, Sha256};
 
 use super::{EncoderError, hex};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::model::{Differences, DualEncoder, ModelError, OtherShape, Side, TowerFiles, Weights};
 use crate::recipe::{ImageEncoder, Recipe, Start, TextEncoder, Towers};
 use crate::run::Run;
@@ -71,7 +71,10 @@ impl Origin {
             return Err(EncoderError::OtherTowers { run: run.folder.clone() });
         }
         let before = Self::of(&run.recipe)?;
-        let checkpoint = Checkpoint::newest(&run.checkpoints())?;
+        let folder = run.checkpoints();
+        let none = || CheckpointError::None { path: folder.clone() };
+        let file = Checkpoint::newest_file(&folder)?.ok_or_else(none)?;
+        let checkpoint = Checkpoint::read(&file)?;
         if checkpoint.towers != before.digest {
             return Err(EncoderError::Changed { run: run.folder.clone() });
         }
@@ -80,7 +83,6 @@ impl Origin {
             learned.insert(name, tensor);
         }
         self.take(&learned)?;
-        let file = Checkpoint::newest_file(&run.checkpoints())?.unwrap_or_default();
         let parts = [before.digest, digest(&[&file])?];
         self.digest = hex(&Sha256::digest(parts.concat()));
         Ok(self)

@@ -1,4 +1,5 @@
-//! How good a model is on held-out sets: recall both ways on captions, accuracy on labels.
+//! How good a model is on held-out sets: recall both ways on captions, accuracy on labels, what can be
+//! learned from its embeddings, whether its probabilities hold, and how sure each figure is.
 //!
 //! What embeds is behind [`Embedder`]: a run by libtorch ([`RunEmbedder`]) or a bundle by ONNX
 //! Runtime ([`BundleEmbedder`]), measured by the same lines.

@@ -41,14 +41,14 @@ pub fn sinkhorn(scores: &Tensor, how: Sharing) -> Tensor {
 /// f32, about ln K by chance.
 ///
 /// # Panics
-/// When there are fewer than two views, or the shapes do not fit.
+/// When there are fewer than two views or no whole one, or the shapes do not fit.
 pub fn swapped_prediction(
     scores: &[Tensor],
     whole: usize,
     temperature: f64,
     how: Sharing,
 ) -> Tensor {
-    assert!(scores.len() > 1, "a view foretells another one");
+    assert!(scores.len() > 1 && whole > 0, "a view foretells another, whole one");
     let foretold: Vec<Tensor> =
         scores.iter().map(|s| (wide(s) / temperature).log_softmax(1, Kind::Float)).collect();
     let mut losses = Vec::new();

@@ -99,6 +99,7 @@ impl ImageSection {
         }
         let cut = self.crop_scale.is_some_and(|scale| scale != [1.0, 1.0]);
         let cut = cut.then_some("image.crop_scale");
+        let cut = cut.or(self.crop_ratio.is_some().then_some("image.crop_ratio"));
         match cut.or(self.color_keys().first().copied()) {
             Some(key) => wrong(
                 key,

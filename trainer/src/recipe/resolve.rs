@@ -325,7 +325,7 @@ mod tests {
         says(&["train.weight_decay=nan"], &["train.weight_decay"]);
         says(&["data.0.weight=nan"], &["data.0.weight", "above 0"]);
         says(&["data.0.weight=1e9"], &["data.0.weight", "1000"]);
-        says(&["model.init=x"], &["model.init", "dual-encoder", "model.image.weights"]);
+        says(&["model.config=x"], &["model.config", "dual-encoder", "model.image.weights"]);
         says(&["model.text={encoder=\"bert\"}"], &["model.text.weights", "missing"]);
         says(&["image={size=224}"], &["image.resize_mode", "missing"]);
         says(&["model.text.layer_decay=0"], &["model.text.layer_decay", "above 0"]);

@@ -331,8 +331,10 @@ fn begun_images(
     }
     let views: Vec<Tensor> =
         parts.iter().map(|parts| Tensor::f_cat(parts, 0)).collect::<Result<_, _>>()?;
-    let pooled = pass(encoder, &cache, around).rest(&views[0], blocks)?;
-    standardize(encoder, Side::Image, &pooled)?;
+    if standardizes(encoder) {
+        let pooled = pass(encoder, &cache, around).rest(&views[0], blocks)?;
+        standardize(encoder, Side::Image, &pooled)?;
+    }
     let bytes: usize = views.iter().map(|view| view.numel() * 2).sum();
     around.watch.say(&format!(
         "the first {blocks} blocks of the image tower are locked: their outputs are computed once, by \
@@ -342,18 +344,23 @@ fn begun_images(
     Ok(Images::Begun { views, rows, blocks })
 }
 
-/// Gives the projection the mean and the deviation of what a locked tower feeds it, so that it
-/// begins with inputs of one scale. Export folds them into weight and bias. A projection without a
-/// bias, CLIP's, could not take up the mean, and a trained one knows its inputs: nothing happens.
+/// Whether projections are given inputs of one scale. One without a bias, CLIP's, could not take up
+/// the mean, and a trained one knows its inputs.
+fn standardizes(encoder: &Encoder) -> bool {
+    encoder.model.config.projection_bias && encoder.projections_begin
+}
+
+/// Gives a projection that begins anew the mean and the deviation of what a locked tower feeds it, so
+/// that it begins with inputs of one scale. Export folds them into weight and bias.
 pub(super) fn standardize(
     encoder: &mut Encoder,
     side: Side,
     pooled: &Tensor,
 ) -> Result<(), TrainError> {
-    let [mean_name, std_name] = encoder.model.projection(side).measured();
-    if !encoder.model.config.projection_bias || encoder.weights.has(&mean_name) {
+    if !standardizes(encoder) {
         return Ok(());
     }
+    let [mean_name, std_name] = encoder.model.projection(side).measured();
     let mean = pooled.f_mean_dim([0i64].as_slice(), false, Kind::Float)?; // [hidden]
     let std = pooled.f_std_dim([0i64].as_slice(), false, false)?; // [hidden]
     let flat = std.f_lt(FLAT)?;

@@ -125,7 +125,10 @@ pub enum TrainError {
     #[error("the checkpoint does not fit the recipe")]
     State(#[from] StateError),
     /// The towers have changed since the checkpoint.
-    #[error("the towers' files have changed since this run's checkpoint; put the old ones back")]
+    #[error(
+        "the towers' files, or the newest checkpoint of the run in model.init, have changed since this \
+         run's checkpoint; put the old ones back"
+    )]
     Towers,
     /// The checkpoint is of another model than the recipe's.
     #[error(

@@ -49,6 +49,21 @@ fn it_begins_with_the_figures_that_the_run_ended_with_and_goes_on() {
 }
 
 #[test]
+fn a_projection_that_learned_raw_inputs_is_not_given_standardized_ones() {
+    let world = World::new();
+    let learning = ["model.image.learning_rate=1e-4", "model.text.learning_rate=1e-4"];
+    let sets = [&FIRST[..1], &learning].concat();
+    let first = Run::create(&world.at("learned"), world.recipe(&sets)).unwrap();
+    assert!(go(&first, None).0.unwrap().finished);
+    let last = series(&first.folder, "loss").pop().unwrap().1;
+    let sets = [&format!("model.init={:?}", first.folder), "train.epochs=1"];
+    let second = Run::create(&world.at("locked"), world.recipe(&sets)).unwrap();
+    assert!(go(&second, None).0.unwrap().finished);
+    let began = series(&second.folder, "loss")[0].1;
+    assert!(began < 1.3 * last, "from {last} to {began}");
+}
+
+#[test]
 fn a_run_that_cannot_be_begun_from_is_told() {
     let world = World::new();
     let refused = |sets: &[&str]| Encoder::from_recipe(&world.recipe(sets)).unwrap_err();

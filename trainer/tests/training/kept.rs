@@ -72,7 +72,8 @@ fn where_nothing_can_be_kept_or_pictures_would_vary_it_is_refused() {
     assert!(locked.contains("all of it is locked") && locked.contains("let its last blocks learn"));
     let free = refused(&["image.cache=true", "model.image.learning_rate=1e-4"]);
     assert!(free.contains("its first one learns") && free.contains("model.learning_rates"));
-    for key in ["image.crop_scale=[0.9, 1.0]", "image.grayscale=0.2"] {
+    for key in ["image.crop_scale=[0.9, 1.0]", "image.crop_ratio=[0.9, 1.1]", "image.grayscale=0.2"]
+    {
         let sets = ["image.cache=true".to_owned(), key.to_owned()];
         let error = load(&world.at("recipe.toml"), &sets).unwrap_err().to_string();
         let name = key.split('=').next().unwrap();

@@ -37,6 +37,7 @@ fn text(object: &Map<String, Value>, at: usize) -> Result<String, String> {
 fn texts(object: &Map<String, Value>, at: usize) -> Result<Vec<String>, String> {
     let (name, value) = object.iter().nth(at).ok_or("is empty")?;
     let texts = match value {
+        Value::Null => Some(Vec::new()),
         Value::String(text) => Some(vec![text.clone()]),
         Value::Array(all) => all.iter().map(|text| text.as_str().map(str::to_owned)).collect(),
         _ => None,
@@ -53,7 +54,8 @@ mod tests {
         let text = br#"{"path":"a.jpg","caption":"one","id":7}
 
 {"file_name":"b.jpg","text":["two","three"],"negative":"four"}
-{"path":"c.jpg","caption":"five","negatives":["six","seven"]}"#;
+{"path":"c.jpg","caption":"five","negatives":["six","seven"]}
+{"path":"d.jpg","caption":"eight","negative":null}"#;
         let found: Vec<_> = rows(text).into_iter().map(|r| (r.line, r.content.unwrap())).collect();
         let entry = |picture: &str, captions: &[&str], negatives: &[&str]| {
             let texts = |all: &[&str]| all.iter().map(|text| (*text).to_owned()).collect();
@@ -66,6 +68,7 @@ mod tests {
                 (1, entry("a.jpg", &["one"], &[])),
                 (3, entry("b.jpg", &["two", "three"], &["four"])),
                 (4, entry("c.jpg", &["five"], &["six", "seven"])),
+                (5, entry("d.jpg", &["eight"], &[])),
             ]
         );
     }
@@ -79,7 +82,7 @@ mod tests {
             (b"{\"path\":\"a\",\"image\":\"b\",\"text\":\"c\"}", "and"),
             (b"{\"path\":7,\"text\":\"c\"}", "path that is no text"),
             (b"{\"path\":\"a\",\"text\":[1]}", "no list of texts"),
-            (b"{\"path\":\"a\",\"text\":\"b\",\"negative\":null}", "negative that is no text"),
+            (b"{\"path\":\"a\",\"text\":\"b\",\"negative\":7}", "negative that is no text"),
             (b"{\"path\":\"caf\xe9\",\"text\":\"c\"}", "not UTF-8"),
         ] {
             let reason = row(line).unwrap_err();
