@@ -1,3 +1,5 @@
+//! Tests of the parsed configuration of a model.
+
 use super::*;
 
 const STARTER: &str = r#"{

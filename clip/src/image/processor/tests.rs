@@ -1,3 +1,5 @@
+//! Tests of the image processor, on small pictures made here.
+
 use super::*;
 
 fn squash(height: u32, width: u32) -> ImageProcessorConfig {
