@@ -15,7 +15,7 @@ pub const LOGIT_SCALE_MAX: f32 = 4.605_17;
 /// Two towers, two projections, one scale.
 ///
 /// `"clip"` means what it means in `transformers`; `"dual-encoder"` is our own, for two towers that
-/// never met: their pooled outputs go through one linear projection each.
+/// never met: their pooled outputs go through one projection each.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelConfig {
     /// Which family.
@@ -25,6 +25,10 @@ pub struct ModelConfig {
     /// Whether the projections add a bias (`"clip"` has none).
     #[serde(default)]
     pub projection_bias: bool,
+    /// Width of the hidden layer of the projections, of a `"dual-encoder"` whose projections are
+    /// residual: a small perceptron beside the linear map.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub projection_hidden_size: Option<usize>,
     /// Where training starts `logit_scale`, as a logarithm.
     #[serde(default = "logit_scale_init")]
     pub logit_scale_init_value: f32,
@@ -40,7 +44,7 @@ pub struct ModelConfig {
 pub enum ModelType {
     /// CLIP as `transformers` has it: projections without a bias.
     Clip,
-    /// Any two towers with a linear projection each.
+    /// Any two towers with a projection each.
     DualEncoder,
 }
 
@@ -107,6 +111,10 @@ pub struct EfficientNetLiteConfig {
     /// Added to the variance in batch normalization.
     #[serde(default = "lite_batch_norm_eps")]
     pub batch_norm_eps: f64,
+    /// Classes of the tower's own classifier, where what it says goes into the embedding by the
+    /// classes' names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub num_labels: Option<usize>,
 }
 
 /// The members of EfficientNet-Lite that we build.

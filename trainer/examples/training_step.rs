@@ -96,6 +96,7 @@ fn vit_b_32() -> ModelConfig {
         model_type: ModelType::Clip,
         projection_dim: 512,
         projection_bias: false,
+        projection_hidden_size: None,
         logit_scale_init_value: 2.6592,
         vision_config: VisionConfig::ClipVision(ClipVisionConfig::default()),
         text_config: TextConfig::ClipText(ClipTextConfig::default()),

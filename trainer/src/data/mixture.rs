@@ -73,7 +73,7 @@ pub fn batches(draws: usize, batch_size: usize) -> usize {
 }
 
 /// A generator of its own for each stream of an epoch.
-pub(super) fn random(seed: u64, epoch: u64, stream: u64) -> ChaCha8Rng {
+pub(crate) fn random(seed: u64, epoch: u64, stream: u64) -> ChaCha8Rng {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..16].copy_from_slice(&epoch.to_le_bytes());

@@ -5,6 +5,7 @@
 //! This room knows nothing of losses, optimizers or metrics.
 //! Invariant: a picture and a text become the same numbers here in training, evaluation and export.
 
+pub mod classes;
 pub mod pooled;
 mod processor;
 mod rates;
@@ -21,7 +22,8 @@ use crate::checkpoint::CheckpointError;
 use crate::data::BadSample;
 use crate::device;
 use crate::model::{
-    DualEncoder, LOGIT_SCALE, ModelError, Side, Torch, Weights, pixel_batch, token_batch,
+    Between, ClassMixture, DualEncoder, LOGIT_SCALE, ModelError, Ops, Side, Torch, Weights,
+    pixel_batch, token_batch,
 };
 use crate::recipe::{Recipe, RecipeError, Start};
 use crate::run::RunError;
@@ -42,6 +44,9 @@ pub struct Encoder {
     pub rates: Rates,
     /// Whether the projections begin anew, and have not been learned before.
     pub projections_begin: bool,
+    /// Names of the classes whose mixture goes into an image's embedding, in the order of the
+    /// classifier's rows; none of a model without them.
+    pub classes: Vec<Vec<String>>,
     /// Blocks of the image tower whose answers are kept (`image.cache`), where any are.
     pub kept_blocks: Option<usize>,
     /// Words to ids.
@@ -167,6 +172,15 @@ pub enum EncoderError {
         /// Where and why.
         source: serde_json::Error,
     },
+    /// A file of classes that is none.
+    #[error("line {line} of {} names no class; a line is a class, its names with \", \" between them",
+        path.display())]
+    Classes {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+    },
     /// A context that the text tower has no positions for.
     #[error("model.text.context_length is {asked}, but the tower takes at most {longest} tokens")]
     Context {
@@ -203,6 +217,9 @@ pub enum EncoderError {
     Stopped,
 }
 
+/// Texts in a forward pass.
+const PART: usize = 128;
+
 impl Encoder {
     /// The encoder that a recipe starts from, on the CPU and in f32.
     ///
@@ -216,7 +233,9 @@ impl Encoder {
         }
         let tokenizer = origin.tokenizer(recipe.model.text.context_length)?;
         let tokenizer_file = origin.beside("tokenizer.json")?;
-        let kept_blocks = if recipe.image.cache { Some(kept_blocks(&rates)?) } else { None };
+        let shared = origin.model.classes().map_or(usize::MAX, ClassMixture::shared_blocks);
+        let kept = recipe.image.cache.then(|| kept_blocks(&rates)).transpose()?;
+        let kept_blocks = kept.map(|blocks| blocks.min(shared));
         let towers = matches!(recipe.model.start()?, Start::Towers(_));
         let projections_begin = recipe.model.init.is_none();
         let file = match origin.beside("preprocessor_config.json") {
@@ -230,13 +249,14 @@ impl Encoder {
         let edge = origin.model.config.vision_config.image_size();
         let edge = u32::try_from(edge).unwrap_or(u32::MAX);
         let processor = processor::processor(&recipe.image, file.as_deref(), edge)?;
-        let Origin { model, weights, digest, .. } = origin;
+        let Origin { model, weights, classes, digest, .. } = origin;
         let (device, kind) = (Device::Cpu, Kind::Float);
         Ok(Self {
             model,
             weights,
             rates,
             projections_begin,
+            classes,
             kept_blocks,
             tokenizer,
             processor,
@@ -288,7 +308,10 @@ impl Encoder {
         }
         let beginning = |pixels: &Tensor| {
             let x = self.model.image_beginning(&mut self.torch(), pixels, blocks)?;
-            Ok(x.to_kind(Kind::Half).to_device(Device::Cpu))
+            // As a file gives them back, with the strides of their shape: kernels round by the order in
+            // which numbers seem to lie, and one pixel can lie in either.
+            let x = x.to_kind(Kind::Half).to_device(Device::Cpu);
+            Ok(x.contiguous().view([-1]).view(x.size().as_slice()))
         };
         views.iter().map(beginning).collect()
     }
@@ -302,14 +325,49 @@ impl Encoder {
         Ok(self.model.image_rest(&mut self.torch(), x, blocks)?)
     }
 
-    /// The text tower's answers: `[B, hidden]`.
+    /// The text tower's answers: `[B, hidden]`. On the CPU many texts go through in parts of like
+    /// lengths, so that short ones are not filled up to the longest.
     ///
     /// # Errors
     /// [`EncoderError::Model`] for no text at all.
     pub fn pooled_tokens(&self, texts: &[&TokenIds]) -> Result<Tensor, EncoderError> {
+        if texts.len() <= PART || self.device.is_cuda() {
+            return self.pooled_part(texts);
+        }
+        let mut order: Vec<usize> = (0..texts.len()).collect();
+        order.sort_by_key(|&text| texts[text].ids.len());
+        let part = |part: &[usize]| {
+            let texts: Vec<&TokenIds> = part.iter().map(|&text| texts[text]).collect();
+            self.pooled_part(&texts)
+        };
+        let parts = order.chunks(PART).map(part).collect::<Result<Vec<_>, _>>()?;
+        let mut place = vec![0i64; order.len()];
+        for (row, &text) in order.iter().enumerate() {
+            place[text] = row as i64;
+        }
+        let place = self.moved(&Tensor::from_slice(&place))?;
+        let sorted = || Tensor::f_cat(&parts, 0)?.f_index_select(0, &place);
+        let failed = |source| ModelError::Torch { operation: "cat", name: String::new(), source };
+        Ok(sorted().map_err(failed)?)
+    }
+
+    fn pooled_part(&self, texts: &[&TokenIds]) -> Result<Tensor, EncoderError> {
         let (ids, mask) = token_batch(&self.tokenizer.pad_batch(texts))?;
         let (ids, mask) = (self.moved(&ids)?, self.moved(&mask)?); // [B, L]
         Ok(self.model.text_pooled(&mut self.torch(), &ids, &mask)?)
+    }
+
+    /// What of a side's pooled outputs `[B, …]` its projection standardizes: all but a mixture of classes,
+    /// `[B, hidden]`.
+    ///
+    /// # Errors
+    /// [`EncoderError::Model`] for what the tower did not answer.
+    pub fn own_part(&self, side: Side, pooled: &Tensor) -> Result<Tensor, EncoderError> {
+        let parts = match side {
+            Side::Image => self.model.image_parts(&mut self.torch(), pooled)?,
+            Side::Text => None,
+        };
+        Ok(parts.map_or_else(|| pooled.shallow_clone(), |[own, _]| own))
     }
 
     /// On the device where this encoder computes.
@@ -327,6 +385,22 @@ impl Encoder {
     /// [`EncoderError::Model`] where the shapes do not fit.
     pub fn embed(&self, side: Side, pooled: &Tensor) -> Result<Tensor, EncoderError> {
         Ok(self.model.embeddings(&mut self.torch(), side, pooled)?)
+    }
+
+    /// As [`Encoder::embed`], where `between` is what becomes of a residual projection's hidden numbers
+    /// `[B, H]`.
+    ///
+    /// # Errors
+    /// [`EncoderError::Model`] where the shapes do not fit, and those of `between`.
+    pub fn embed_between(
+        &self,
+        side: Side,
+        pooled: &Tensor,
+        between: Between<'_, Tensor>,
+    ) -> Result<Tensor, EncoderError> {
+        let mut ops = self.torch();
+        let features = self.model.features_between(&mut ops, side, pooled, between)?;
+        Ok(ops.l2_normalize(&features)?)
     }
 
     /// As [`Encoder::embed`], without gradients, as embeddings.

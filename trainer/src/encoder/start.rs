@@ -12,7 +12,7 @@ use clip::config::{
 use clip::tokenize::Tokenizer;
 use sha2::{Digest, Sha256};
 
-use super::{EncoderError, hex};
+use super::{EncoderError, classes, hex};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::model::{Differences, DualEncoder, ModelError, OtherShape, Side, TowerFiles, Weights};
 use crate::recipe::{ImageEncoder, Recipe, Start, TextEncoder, Towers};
@@ -29,6 +29,8 @@ const MEANINGLESS_END: i64 = 2;
 pub(super) struct Origin {
     pub(super) model: DualEncoder,
     pub(super) weights: Weights,
+    /// Names of the image tower's classes, of a model that has them.
+    pub(super) classes: Vec<Vec<String>>,
     /// sha-256 (hex) over the files that the weights depend on.
     pub(super) digest: String,
     /// Where tokenizer and processor are looked for, in this order.
@@ -49,17 +51,32 @@ impl Origin {
     fn towers(recipe: &Recipe, towers: Towers<'_>) -> Result<Self, EncoderError> {
         let image = weights_file(towers.image_weights);
         let text = weights_file(towers.text_weights);
-        let digest = digest(&[&image, &text])?;
+        let mut files = vec![image.as_path(), text.as_path()];
+        files.extend(towers.classes);
+        let digest = digest(&files)?;
+        let classes = towers.classes.map(classes::read).transpose()?.unwrap_or_default();
         let TextEncoder::Bert = towers.text;
         let bert = bert(&text.with_file_name("config.json"))?;
-        let model = model(recipe, dual_encoder(recipe, towers, bert))?;
+        let model = model(recipe, dual_encoder(recipe, towers, bert, classes.len()))?;
         let files = TowerFiles { image: &image, text: &text };
         let weights = model.from_towers(files, recipe.train.seed)?;
-        let origin = Self { model, weights, digest, folders: vec![folder_of(&text)] };
+        let folders = vec![folder_of(&text)];
+        let mut origin = Self { model, weights, classes, digest, folders };
+        origin.answer_classes(recipe)?;
         match towers.run {
             Some(folder) => origin.after(&Run::open(folder)?, towers),
             None => Ok(origin),
         }
+    }
+
+    /// Lets the text tower answer for the classes' names, where the model has classes.
+    fn answer_classes(&mut self, recipe: &Recipe) -> Result<(), EncoderError> {
+        let Some(classes) = self.model.classes() else { return Ok(()) };
+        let name = classes.names_parameter().name;
+        let tokenizer = self.tokenizer(recipe.model.text.context_length)?;
+        let answers = classes::answers(&self.model, &self.weights, &tokenizer, &self.classes)?;
+        self.weights.insert(name, answers);
+        Ok(())
     }
 
     /// The same with what `run` has learned over the same towers, and with what it began from.
@@ -126,7 +143,7 @@ impl Origin {
         let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
         let mut folders = vec![folder.to_owned()];
         folders.extend(config.map(folder_of));
-        Ok(Self { model, weights, digest: digest(&files)?, folders })
+        Ok(Self { model, weights, classes: Vec::new(), digest: digest(&files)?, folders })
     }
 
     /// Random weights from the recipe's seed.
@@ -138,7 +155,7 @@ impl Origin {
         let model = model(recipe, config)?;
         let weights = Weights::random(&model.parameters(), recipe.train.seed);
         let digest = digest(&[file])?;
-        Ok(Self { model, weights, digest, folders: vec![folder_of(file)] })
+        Ok(Self { model, weights, classes: Vec::new(), digest, folders: vec![folder_of(file)] })
     }
 
     /// A file that lies beside the weights or the configuration.
@@ -227,7 +244,12 @@ fn bert(path: &Path) -> Result<BertConfig, EncoderError> {
         .map_err(|source| EncoderError::Config { path: path.to_owned(), source })
 }
 
-fn dual_encoder(recipe: &Recipe, towers: Towers<'_>, bert: BertConfig) -> ModelConfig {
+fn dual_encoder(
+    recipe: &Recipe,
+    towers: Towers<'_>,
+    bert: BertConfig,
+    classes: usize,
+) -> ModelConfig {
     let variant = match towers.image {
         ImageEncoder::EfficientnetLite0 => LiteVariant::Lite0,
         ImageEncoder::EfficientnetLite1 => LiteVariant::Lite1,
@@ -238,12 +260,14 @@ fn dual_encoder(recipe: &Recipe, towers: Towers<'_>, bert: BertConfig) -> ModelC
         model_type: ModelType::DualEncoder,
         projection_dim: towers.dim,
         projection_bias: true,
+        projection_hidden_size: towers.hidden,
         logit_scale_init_value: logit_scale.unwrap_or(clip::config::LOGIT_SCALE_INIT),
         vision_config: VisionConfig::EfficientnetLite(EfficientNetLiteConfig {
             variant,
             image_size: recipe.image.size.unwrap_or_default() as usize,
             hidden_size: LITE_HIDDEN_SIZE,
             batch_norm_eps: 1e-3,
+            num_labels: towers.classes.map(|_| classes),
         }),
         text_config: TextConfig::Bert(bert),
     }

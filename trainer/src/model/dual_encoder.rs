@@ -5,8 +5,8 @@ use std::path::Path;
 use clip::config::{ModelConfig, TextConfig, VisionConfig};
 
 use super::{
-    Bert, ClipText, ClipVision, EfficientNetLite, ModelError, Onnx, Ops, Parameter, Projection,
-    Weights,
+    Bert, Between, CLASSES, ClassMixture, ClipText, ClipVision, EfficientNetLite, ModelError, Onnx,
+    Ops, Parameter, Projection, Weights,
 };
 use crate::onnx::{Dimension, ElementType, WeightStorage};
 
@@ -40,7 +40,7 @@ pub struct TowerFiles<'a> {
 /// A dual encoder by its configuration. It holds no weights: they are a [`Weights`] of their own,
 /// named `vision_model.…`, `text_model.…` (then as in each tower's checkpoint),
 /// `visual_projection.…`, `text_projection.…`, `logit_scale` and, of a sigmoid model, `logit_bias`, as
-/// `transformers` names them.
+/// `transformers` names them; and `class_model.…` of a model with a [`ClassMixture`].
 #[derive(Debug, Clone)]
 pub struct DualEncoder {
     /// Its configuration.
@@ -53,6 +53,7 @@ pub struct DualEncoder {
     logit_bias_init: Option<f64>,
     image_tower: ImageTower,
     text_tower: TextTower,
+    classes: Option<ClassMixture>,
 }
 
 #[derive(Debug, Clone)]
@@ -90,8 +91,17 @@ impl DualEncoder {
             TextConfig::ClipText(text) => TextTower::ClipText(ClipText::new(text, TEXT)?),
         };
         let (image, text) = (config.vision_config.hidden_size(), config.text_config.hidden_size());
-        let image_projection = Projection::new("visual_projection", image, dim, bias);
-        let text_projection = Projection::new("text_projection", text, dim, bias);
+        let projection = |name: &str, inputs| {
+            Projection::new(name, inputs, dim, bias).with_hidden(config.projection_hidden_size)
+        };
+        let image_projection = projection("visual_projection", image);
+        let text_projection = projection("text_projection", text);
+        let classes = match &config.vision_config {
+            VisionConfig::EfficientnetLite(lite) => {
+                lite.num_labels.map(|labels| ClassMixture::new(lite, labels, text))
+            }
+            VisionConfig::ClipVision(_) => None,
+        };
         Ok(Self {
             config,
             image_projection,
@@ -99,6 +109,7 @@ impl DualEncoder {
             logit_bias_init: None,
             image_tower,
             text_tower,
+            classes,
         })
     }
 
@@ -108,7 +119,8 @@ impl DualEncoder {
         Self { logit_bias_init: Some(init), ..self }
     }
 
-    /// The tower's answer for `pixels` `[B, 3, H, W]` → `[B, hidden]`.
+    /// The tower's answer for `pixels` `[B, 3, H, W]` → `[B, hidden]`, and beside it, of a model with
+    /// classes, their mixture: `[B, hidden + text hidden]`.
     ///
     /// # Errors
     /// As [`Ops`] says.
@@ -117,10 +129,29 @@ impl DualEncoder {
         ops: &mut O,
         pixels: &O::Value,
     ) -> Result<O::Value, ModelError> {
-        match &self.image_tower {
-            ImageTower::EfficientNetLite(tower) => tower.pooled(ops, pixels),
-            ImageTower::ClipVision(tower) => tower.pooled(ops, pixels),
-        }
+        let shared = self.classes.as_ref().map_or(0, ClassMixture::shared_blocks);
+        let x = self.image_beginning(ops, pixels, shared)?;
+        self.image_rest(ops, x, shared)
+    }
+
+    /// What of images' pooled `[B, …]` is the tower's answer `[B, hidden]`, and the mixture of classes
+    /// `[B, text hidden]` of a model that has them.
+    ///
+    /// # Errors
+    /// As [`Ops`] says.
+    pub fn image_parts<O: Ops>(
+        &self,
+        ops: &mut O,
+        pooled: &O::Value,
+    ) -> Result<Option<[O::Value; 2]>, ModelError> {
+        let hidden = self.config.vision_config.hidden_size();
+        self.classes.as_ref().map(|_| ops.parted(pooled, hidden)).transpose()
+    }
+
+    /// The classes whose mixture goes into an image's embedding.
+    #[must_use]
+    pub fn classes(&self) -> Option<&ClassMixture> {
+        self.classes.as_ref()
     }
 
     /// What the image tower has of `pixels` `[B, 3, H, W]` after its first `blocks` blocks, as
@@ -140,7 +171,8 @@ impl DualEncoder {
         }
     }
 
-    /// The image tower's answer from there: `[B, hidden]`.
+    /// The answer from there, as [`DualEncoder::image_pooled`] has it. Of a model with classes, not
+    /// more than their shared blocks may lie behind.
     ///
     /// # Errors
     /// As [`Ops`] says.
@@ -150,9 +182,20 @@ impl DualEncoder {
         beginning: O::Value,
         blocks: usize,
     ) -> Result<O::Value, ModelError> {
-        match &self.image_tower {
-            ImageTower::EfficientNetLite(tower) => tower.rest(ops, beginning, blocks),
-            ImageTower::ClipVision(tower) => tower.rest(ops, beginning, blocks),
+        match (&self.image_tower, &self.classes) {
+            (ImageTower::ClipVision(tower), _) => tower.rest(ops, beginning, blocks),
+            (ImageTower::EfficientNetLite(tower), None) => tower.rest(ops, &beginning, blocks),
+            (ImageTower::EfficientNetLite(tower), Some(classes)) => {
+                let shared = classes.shared_blocks();
+                let x = if blocks == shared {
+                    beginning
+                } else {
+                    tower.through(ops, &beginning, blocks..shared)?
+                };
+                let pooled = tower.rest(ops, &x, shared)?; // [B, hidden]
+                let mixture = classes.of_shared(ops, &x)?; // [B, text hidden]
+                ops.beside(&pooled, &mixture)
+            }
         }
     }
 
@@ -183,7 +226,32 @@ impl DualEncoder {
         side: Side,
         pooled: &O::Value,
     ) -> Result<O::Value, ModelError> {
-        self.projection(side).features(ops, pooled)
+        self.features_between(ops, side, pooled, &mut Ok)
+    }
+
+    /// As [`DualEncoder::features`], with what becomes of hidden numbers on their way as
+    /// [`Projection::features_between`] says.
+    ///
+    /// # Errors
+    /// As [`Ops`] says, and those of `between`.
+    pub fn features_between<O: Ops>(
+        &self,
+        ops: &mut O,
+        side: Side,
+        pooled: &O::Value,
+        between: Between<'_, O::Value>,
+    ) -> Result<O::Value, ModelError> {
+        let projection = self.projection(side);
+        let parts = match side {
+            Side::Image => self.image_parts(ops, pooled)?,
+            Side::Text => None,
+        };
+        let Some([own, mixture]) = parts else {
+            return projection.features_between(ops, pooled, between);
+        };
+        let features = projection.features_between(ops, &own, between)?; // [B, D]
+        let words = self.text_projection.linear(ops, &mixture)?;
+        ops.add(features, &words)
     }
 
     /// Pooled `[B, hidden]` of one side → embeddings `[B, D]`, of length one.
@@ -268,27 +336,41 @@ impl DualEncoder {
         all
     }
 
+    /// What weights the classes want, but for the answers for their names; none where there are none.
+    #[must_use]
+    pub fn class_parameters(&self) -> Vec<Parameter> {
+        self.classes.as_ref().map(ClassMixture::parameters).unwrap_or_default()
+    }
+
     /// Every weight that the model wants.
     #[must_use]
     pub fn parameters(&self) -> Vec<Parameter> {
         let mut all = self.tower_parameters(Side::Image);
+        all.extend(self.class_parameters());
+        all.extend(self.classes.as_ref().map(ClassMixture::names_parameter));
         all.extend(self.tower_parameters(Side::Text));
         all.extend(self.head_parameters());
         all
     }
 
-    /// Pretrained towers with projections that start anew from `seed`.
+    /// Pretrained towers, the classifier in the image tower's file where the model has classes (without
+    /// the answers for their names), and projections that start anew from `seed`.
     ///
     /// # Errors
     /// [`ModelError`] where a file cannot be read or does not fit the configuration.
     pub fn from_towers(&self, files: TowerFiles<'_>, seed: u64) -> Result<Weights, ModelError> {
         let mut weights = Weights::random(&self.head_parameters(), seed);
-        for (side, path, prefix) in
-            [(Side::Image, files.image, VISION), (Side::Text, files.text, TEXT)]
-        {
+        for (path, prefix, wanted) in [
+            (files.image, VISION, self.tower_parameters(Side::Image)),
+            (files.image, CLASSES, self.class_parameters()),
+            (files.text, TEXT, self.tower_parameters(Side::Text)),
+        ] {
+            if wanted.is_empty() {
+                continue;
+            }
             let mut tower = Weights::new();
             tower.extend(prefix, Weights::load(path)?);
-            weights.extend("", tower.select(&self.tower_parameters(side))?);
+            weights.extend("", tower.select(&wanted)?);
         }
         Ok(weights)
     }
@@ -303,7 +385,7 @@ impl DualEncoder {
         weights: &Weights,
         storage: WeightStorage,
     ) -> Result<Vec<u8>, ModelError> {
-        let weights = folded(&self.image_projection, weights)?;
+        let weights = self.folded(weights)?;
         let mut ops = Onnx::new("vision_model", &weights, storage);
         let side = Dimension::Fixed(self.config.vision_config.image_size());
         let batch = Dimension::Named("batch");
@@ -327,7 +409,7 @@ impl DualEncoder {
         weights: &Weights,
         storage: WeightStorage,
     ) -> Result<Vec<u8>, ModelError> {
-        let weights = folded(&self.text_projection, weights)?;
+        let weights = self.folded(weights)?;
         let mut ops = Onnx::new("text_model", &weights, storage);
         let shape = [Dimension::Named("batch"), Dimension::Named("length")];
         let ids = ops.graph.input("input_ids", ElementType::I64, &shape);
@@ -343,11 +425,14 @@ impl DualEncoder {
         ops.graph.output(&embeds, "text_embeds", ElementType::F32, &shape);
         Ok(ops.graph.finish())
     }
-}
 
-/// `weights` with the standardization of `projection` gone into its weight and bias.
-fn folded(projection: &Projection, weights: &Weights) -> Result<Weights, ModelError> {
-    let mut weights = weights.clone();
-    projection.fold(&mut weights)?;
-    Ok(weights)
+    /// `weights` with the standardizations gone into the projections: an image graph with classes has
+    /// the text projection too.
+    fn folded(&self, weights: &Weights) -> Result<Weights, ModelError> {
+        let mut weights = weights.clone();
+        for side in [Side::Image, Side::Text] {
+            self.projection(side).fold(&mut weights)?;
+        }
+        Ok(weights)
+    }
 }

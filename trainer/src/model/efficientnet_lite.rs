@@ -5,6 +5,8 @@
 //! published checkpoints `efficientnet-liteN-*.pth`. Batch normalization uses the stored statistics also in
 //! training: a tower that is fine-tuned keeps those of ImageNet.
 
+use std::ops::Range;
+
 use clip::config::EfficientNetLiteConfig;
 
 use super::{BatchNorm, Conv, ModelError, Ops, Parameter};
@@ -70,7 +72,13 @@ impl EfficientNetLite {
     /// As [`Ops`] says.
     pub fn pooled<O: Ops>(&self, ops: &mut O, pixels: &O::Value) -> Result<O::Value, ModelError> {
         let x = self.beginning(ops, pixels, 0)?;
-        self.rest(ops, x, 0)
+        self.rest(ops, &x, 0)
+    }
+
+    /// How many blocks it has.
+    #[must_use]
+    pub fn block_count(&self) -> usize {
+        self.blocks.len()
     }
 
     /// The stem and the first `blocks` blocks: `pixels` `[B, 3, H, W]` → `[B, C, h, w]`.
@@ -92,8 +100,29 @@ impl EfficientNetLite {
             stem,
         )?;
         x = ops.relu6(x)?; // [B, 32, H/2, W/2]
-        for block in self.blocks.iter().take(blocks) {
+        for block in &self.blocks[..blocks.min(self.blocks.len())] {
             x = self.block(ops, &x, block)?; // [B, block.outputs, …]
+        }
+        Ok(x)
+    }
+
+    /// Blocks `blocks`, of which there is at least one: `[B, C, h, w]` → `[B, C', h', w']`.
+    ///
+    /// # Errors
+    /// As [`Ops`] says; [`ModelError::Config`] for no block.
+    pub fn through<O: Ops>(
+        &self,
+        ops: &mut O,
+        x: &O::Value,
+        blocks: Range<usize>,
+    ) -> Result<O::Value, ModelError> {
+        let rule = "have as many blocks as are asked for";
+        let none = ModelError::Config { key: "vision_config.variant", rule };
+        let blocks = self.blocks.get(blocks).unwrap_or_default();
+        let (first, others) = blocks.split_first().ok_or(none)?;
+        let mut x = self.block(ops, x, first)?; // [B, block.outputs, …]
+        for block in others {
+            x = self.block(ops, &x, block)?;
         }
         Ok(x)
     }
@@ -105,16 +134,22 @@ impl EfficientNetLite {
     pub fn rest<O: Ops>(
         &self,
         ops: &mut O,
-        mut x: O::Value,
+        x: &O::Value,
         blocks: usize,
     ) -> Result<O::Value, ModelError> {
-        let prefix = &self.prefix;
-        for block in self.blocks.iter().skip(blocks) {
-            x = self.block(ops, &x, block)?; // [B, block.outputs, …]
+        if blocks >= self.blocks.len() {
+            return self.head(ops, x);
         }
+        let x = self.through(ops, x, blocks..self.blocks.len())?;
+        self.head(ops, &x)
+    }
+
+    fn head<O: Ops>(&self, ops: &mut O, x: &O::Value) -> Result<O::Value, ModelError> {
+        let prefix = &self.prefix;
         let head = Conv { stride: 1, depthwise: false };
-        x = self.conv(ops, &x, [&format!("{prefix}_conv_head"), &format!("{prefix}_bn1")], head)?;
-        x = ops.relu6(x)?; // [B, hidden_size, H/32, W/32]
+        let x =
+            self.conv(ops, x, [&format!("{prefix}_conv_head"), &format!("{prefix}_bn1")], head)?;
+        let x = ops.relu6(x)?; // [B, hidden_size, H/32, W/32]
         ops.global_average(&x) // [B, hidden_size]
     }
 
@@ -161,7 +196,16 @@ impl EfficientNetLite {
             [&format!("{prefix}_conv_stem"), &format!("{prefix}_bn0")],
             [STEM, 3, 3, 3],
         );
-        for block in &self.blocks {
+        all.extend(self.parameters_from(0));
+        all
+    }
+
+    /// What weights its blocks want but for the first `blocks`, and what comes after them.
+    #[must_use]
+    pub fn parameters_from(&self, blocks: usize) -> Vec<Parameter> {
+        let prefix = &self.prefix;
+        let mut all = Vec::new();
+        for block in self.blocks.iter().skip(blocks) {
             let part = |part: &str| format!("{}.{part}", block.name);
             let (middle, kernel) = (block.inputs * block.expansion, block.kernel);
             if block.expansion != 1 {

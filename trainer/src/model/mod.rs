@@ -5,6 +5,7 @@
 //! names of the original checkpoints.
 
 mod bert;
+mod class_mixture;
 mod clip_text;
 mod clip_vision;
 mod differences;
@@ -25,6 +26,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 pub use bert::Bert;
+pub use class_mixture::{CLASSES, ClassMixture};
 pub use clip_text::ClipText;
 pub use clip_vision::ClipVision;
 pub use differences::{Differences, OtherShape};
@@ -33,7 +35,7 @@ pub use efficientnet_lite::EfficientNetLite;
 pub use inputs::{pixel_batch, token_batch};
 pub use onnx::Onnx;
 pub use ops::{BatchNorm, Bias, Conv, EndToken, Heads, Init, Ops, Parameter};
-pub use projection::Projection;
+pub use projection::{Between, Projection};
 pub use torch::Torch;
 pub use weights::Weights;
 

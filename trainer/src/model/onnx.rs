@@ -354,6 +354,27 @@ impl Ops for Onnx<'_> {
         Ok(self.op("Div", &[&centred, &std]))
     }
 
+    /// In f32, as the other interpretation: what follows multiplies it in the graph's arithmetic.
+    fn softmax(&mut self, x: &Wire) -> Recorded {
+        let x = &self.leave(x);
+        let shares = self.graph.node("Softmax", &[x], &[("axis", Attribute::Int(-1))]);
+        Ok(self.enter(&shares))
+    }
+
+    fn beside(&mut self, a: &Wire, b: &Wire) -> Recorded {
+        Ok(self.graph.node("Concat", &[a, b], &[("axis", Attribute::Int(1))]))
+    }
+
+    fn parted(&mut self, x: &Wire, at: usize) -> Result<[Wire; 2], ModelError> {
+        let axis = self.graph.i64s("axis", &[1], &[1]);
+        let mut part = |from: i64, to: i64| {
+            let (from, to) =
+                (self.graph.i64s("from", &[1], &[from]), self.graph.i64s("to", &[1], &[to]));
+            self.op("Slice", &[x, &from, &to, &axis])
+        };
+        Ok([part(0, int(at)), part(int(at), i64::MAX)])
+    }
+
     /// In f32: the least length has no place in f16, and squares may have none either.
     fn l2_normalize(&mut self, x: &Wire) -> Recorded {
         let x = &self.leave(x);

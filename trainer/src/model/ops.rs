@@ -217,6 +217,24 @@ pub trait Ops {
     /// As the trait says.
     fn standardize(&mut self, x: &Self::Value, name: &str) -> Result<Self::Value, ModelError>;
 
+    /// `exp(x) / Σ exp(x)` over the last dimension, in f32.
+    ///
+    /// # Errors
+    /// As the trait says.
+    fn softmax(&mut self, x: &Self::Value) -> Result<Self::Value, ModelError>;
+
+    /// `a` `[B, M]` and `b` `[B, N]` side by side: `[B, M + N]`.
+    ///
+    /// # Errors
+    /// As the trait says.
+    fn beside(&mut self, a: &Self::Value, b: &Self::Value) -> Result<Self::Value, ModelError>;
+
+    /// The first `at` numbers of each row and the others: `[B, M + N]` → `[B, M]` and `[B, N]`.
+    ///
+    /// # Errors
+    /// As the trait says.
+    fn parted(&mut self, x: &Self::Value, at: usize) -> Result<[Self::Value; 2], ModelError>;
+
     /// Length one over the last dimension; a length under 1e-12 counts as 1e-12.
     ///
     /// # Errors

@@ -264,6 +264,24 @@ impl Ops for Torch<'_> {
         done("standardize", name, y)
     }
 
+    fn softmax(&mut self, x: &Tensor) -> Computed {
+        done("softmax", "", x.f_softmax(-1, Kind::Float))
+    }
+
+    fn beside(&mut self, a: &Tensor, b: &Tensor) -> Computed {
+        let both = widened(a).and_then(|a| Tensor::f_cat(&[&a, &widened(b)?], 1));
+        done("beside", "", both)
+    }
+
+    fn parted(&mut self, x: &Tensor, at: usize) -> Result<[Tensor; 2], ModelError> {
+        let parts = || {
+            let (_, width) = x.size2()?;
+            let at = i64::try_from(at).unwrap_or(i64::MAX);
+            Ok([x.f_narrow(1, 0, at)?, x.f_narrow(1, at, width - at)?])
+        };
+        parts().map_err(|source| failed("parted", "", source))
+    }
+
     fn l2_normalize(&mut self, x: &Tensor) -> Computed {
         done("l2_normalize", "", widened(x).and_then(|x| l2_normalize(&x)))
     }

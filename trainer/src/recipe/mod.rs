@@ -80,6 +80,10 @@ impl Recipe {
             }
             Start::Checkpoint { .. } | Start::Nothing { .. } => {}
         }
+        if self.train.class_pictures > 0 && self.model.image.classes.is_none() {
+            let reason = "needs the names of the classes in model.image.classes";
+            return wrong("train.class_pictures", reason);
+        }
         self.eval.validate()?;
         if self.data.is_empty() {
             return wrong("data", "is empty; add a [[data]] with a path");

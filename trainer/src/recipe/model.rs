@@ -61,6 +61,10 @@ pub struct ImageTowerSection {
     pub layer_decay: f64,
     /// Share of its outputs that the projection does not see in a training step; 0 is none.
     pub dropout: f64,
+    /// Of a `dual-encoder`: the names of the classes of the tower's own classifier, a line each, several
+    /// with `, ` between them. With it, what the classifier sees goes into the embedding by these names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classes: Option<PathBuf>,
 }
 
 /// Image architectures.
@@ -109,7 +113,8 @@ impl Default for ImageTowerSection {
     /// A locked tower.
     fn default() -> Self {
         let (learning_rate, layer_decay, dropout) = (0.0, one(), 0.0);
-        Self { encoder: None, weights: None, learning_rate, layer_decay, dropout }
+        let (encoder, weights, classes) = (None, None, None);
+        Self { encoder, weights, learning_rate, layer_decay, dropout, classes }
     }
 }
 
@@ -132,6 +137,12 @@ pub struct ProjectionSection {
     /// The shape of the map, of a `dual-encoder`; linear where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<ProjectionKind>,
+    /// Width of the hidden layer of a residual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hidden: Option<usize>,
+    /// Share of the hidden numbers that a training step does not see; 0 is none.
+    #[serde(default)]
+    pub dropout: f64,
     /// Step size at the top of the schedule, for both projections and `logit_scale`.
     pub learning_rate: f64,
 }
@@ -142,6 +153,8 @@ pub struct ProjectionSection {
 pub enum ProjectionKind {
     /// One matrix and one bias.
     Linear,
+    /// The same, and a perceptron with one hidden layer added to it.
+    Residual,
 }
 
 /// What the weights are before the first step.
@@ -174,8 +187,12 @@ pub struct Towers<'a> {
     pub text: TextEncoder,
     /// Its weights.
     pub text_weights: &'a Path,
+    /// Names of the image tower's classes.
+    pub classes: Option<&'a Path>,
     /// Width of the shared space.
     pub dim: usize,
+    /// Width of the hidden layer of residual projections.
+    pub hidden: Option<usize>,
     /// A run whose learned weights go before all that.
     pub run: Option<&'a Path>,
 }
@@ -198,8 +215,10 @@ impl ModelSection {
             ("model.image.weights", self.image.weights.is_some()),
             ("model.text.encoder", self.text.encoder.is_some()),
             ("model.text.weights", self.text.weights.is_some()),
+            ("model.image.classes", self.image.classes.is_some()),
             ("model.projection.dim", self.projection.dim.is_some()),
             ("model.projection.kind", self.projection.kind.is_some()),
+            ("model.projection.hidden", self.projection.hidden.is_some()),
         ] {
             if given {
                 let reason = "does not go with model_type = \"clip\", whose towers and projections \
@@ -233,7 +252,9 @@ impl ModelSection {
             image_weights: needed("model.image.weights", self.image.weights.as_deref())?,
             text: needed("model.text.encoder", self.text.encoder)?,
             text_weights: needed("model.text.weights", self.text.weights.as_deref())?,
+            classes: self.image.classes.as_deref(),
             dim,
+            hidden: self.projection.hidden()?,
             run: self.init.as_deref(),
         })
     }
@@ -254,14 +275,34 @@ impl ModelSection {
                 return wrong(key, "must lie above 0 and be at most 1");
             }
         }
-        for (key, share) in
-            [("model.image.dropout", self.image.dropout), ("model.text.dropout", self.text.dropout)]
-        {
+        for (key, share) in [
+            ("model.image.dropout", self.image.dropout),
+            ("model.text.dropout", self.text.dropout),
+            ("model.projection.dropout", self.projection.dropout),
+        ] {
             if !(0.0..1.0).contains(&share) {
                 return wrong(key, "must be at least 0 and less than 1");
             }
         }
         Ok(())
+    }
+}
+
+impl ProjectionSection {
+    /// Width of the hidden layer, where the kind has one.
+    fn hidden(&self) -> Result<Option<usize>, RecipeError> {
+        match (self.kind.unwrap_or(ProjectionKind::Linear), self.hidden) {
+            (ProjectionKind::Linear, None) => Ok(None),
+            (ProjectionKind::Linear, Some(_)) => wrong(
+                "model.projection.hidden",
+                "goes with kind = \"residual\" alone; a linear map has no hidden layer",
+            ),
+            (ProjectionKind::Residual, Some(hidden)) if hidden > 0 => Ok(Some(hidden)),
+            (ProjectionKind::Residual, _) => wrong(
+                "model.projection.hidden",
+                "must be at least 1: it is the width of a residual projection's hidden layer",
+            ),
+        }
     }
 }
 

@@ -125,6 +125,7 @@ pub fn from_table(
         ("model.init", &mut model.init),
         ("model.config", &mut model.config),
         ("model.image.weights", &mut model.image.weights),
+        ("model.image.classes", &mut model.image.classes),
         ("model.text.weights", &mut model.text.weights),
     ] {
         path.iter_mut().try_for_each(|path| resolver.resolve(key, path))?;

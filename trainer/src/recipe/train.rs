@@ -16,6 +16,10 @@ pub struct TrainSection {
     pub objective: Objective,
     /// Pairs in a step; also the number of negatives plus one.
     pub batch_size: usize,
+    /// Pairs more in each step that no picture shows: a class of `model.image.classes` as its classifier
+    /// knows it, and one of its names.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub class_pictures: usize,
     /// Passes over the data, as mixed by weight.
     pub epochs: u64,
     /// Steps over which the learning rates rise from zero.
@@ -78,6 +82,11 @@ impl Default for EvalSection {
     fn default() -> Self {
         Self { captions: None, labels: None, every_epochs: one_epoch() }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 fn one_epoch() -> u64 {

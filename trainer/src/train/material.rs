@@ -7,6 +7,7 @@ use std::time::Duration;
 use clip::image::PixelValues;
 use tch::{Kind, Tensor};
 
+use super::class_pictures::ClassPictures;
 use super::texts::{self, Texts, Wording};
 use super::{Surroundings, TrainError, objective, pass};
 use crate::data::augment::Views;
@@ -30,6 +31,7 @@ pub(super) struct Material {
     sets: Vec<Arc<Dataset>>,
     images: Images,
     texts: Texts,
+    class_pictures: Option<ClassPictures>,
     /// Row of each set's first pair in a numbering over all sets.
     first_pair: Vec<usize>,
     broken: usize,
@@ -45,14 +47,16 @@ enum Images {
     Live,
 }
 
-/// The pairs of one step.
+/// The pairs of one step; the last of them may be of class pictures.
 pub(super) struct Batch {
     /// Pooled images `[B, hidden]`.
     pub(super) images: Tensor,
     /// Pooled texts `[B + N, hidden]`: a caption of each image, and behind them what is wrong of some.
     pub(super) texts: Tensor,
-    /// Equal for the same picture.
-    pub(super) picture_keys: Vec<i64>,
+    /// The pairs of the sets, by their numbers over all sets.
+    pub(super) pictures: Vec<i64>,
+    /// Equal for the same picture, `[B]`; class pictures have numbers of their own, below zero.
+    picture_keys: Vec<i64>,
     /// Equal for the same caption; of all texts, `[B + N]`.
     text_keys: Vec<i64>,
     /// What was left out because its picture is broken.
@@ -106,7 +110,8 @@ impl Material {
             first_pair.push(first_pair[first_pair.len() - 1] + set.pairs.len());
             tell_bad(set, &set.bad, around);
         }
-        let images = prepare_images(run, encoder, &sets, around)?;
+        let (images, pooled) = prepare_images(run, encoder, &sets, around)?;
+        let class_pictures = ClassPictures::prepare(recipe, encoder, pooled.as_ref())?;
         let texts = Texts::prepare(run, encoder, &sets, augmentation, around)?;
         let usable = |row: usize| match &images {
             Images::Pooled { rows, .. } | Images::Begun { rows, .. } => rows[row] >= 0,
@@ -121,7 +126,7 @@ impl Material {
         });
         let shapes: Vec<Shape> = shapes.collect();
         let broken = shapes.iter().flat_map(|s| &s.captions).filter(|&&n| n == 0).count();
-        Ok(Self { shapes, sets, images, texts, first_pair, broken })
+        Ok(Self { shapes, sets, images, texts, class_pictures, first_pair, broken })
     }
 
     /// Samples that no epoch draws.
@@ -179,12 +184,14 @@ impl Batches {
         self.decoded.as_ref().map_or(Duration::ZERO, Pictures::waited)
     }
 
-    /// The next `size` pairs, fewer where pictures are broken.
+    /// The next `size` pairs, fewer where pictures are broken, and the class pictures of the step after
+    /// `step`.
     pub(super) fn next(
         &mut self,
         material: &Material,
         encoder: &Encoder,
         size: usize,
+        step: u64,
     ) -> Result<Batch, TrainError> {
         let end = (self.next + size).min(self.draws.len());
         let drawn = &self.draws[self.next..end];
@@ -226,11 +233,18 @@ impl Batches {
         };
         let pairs: Vec<usize> = draws.iter().map(|&d| material.pair(d)).collect();
         let mut drawn = material.texts.captions(&draws, &pairs);
+        let pictures: Vec<i64> = pairs.iter().map(|&pair| pair as i64).collect();
+        let (mut images, mut picture_keys) = (images, pictures.clone());
+        if let Some(classes) = &material.class_pictures {
+            let more = classes.draw(encoder, step, material.sets.len())?;
+            images = Tensor::f_cat(&[images, more.images], 0)?;
+            picture_keys.extend(more.draws.iter().map(|draw| -1 - draw.pair as i64));
+            drawn.extend(material.texts.of_classes(&more.draws));
+        }
         drawn.extend(material.texts.negatives(&draws, &pairs, self.wording.epoch));
         let texts = material.texts.pooled(&drawn, &self.wording, encoder)?;
-        let picture_keys = pairs.iter().map(|&pair| pair as i64).collect();
         let text_keys = drawn.iter().map(|text| text.meaning).collect();
-        Ok(Batch { images, texts, picture_keys, text_keys, bad })
+        Ok(Batch { images, texts, pictures, picture_keys, text_keys, bad })
     }
 }
 
@@ -279,17 +293,19 @@ fn open_sets(run: &Run, around: &mut Surroundings<'_>) -> Result<Vec<Arc<Dataset
     Ok(sets.into_iter().map(Arc::new).collect())
 }
 
+/// The pictures as the loop draws them, and what the image tower answers for all of them before the first
+/// step, `[R, hidden]`, where that is known.
 fn prepare_images(
     run: &Run,
     encoder: &mut Encoder,
     sets: &[Arc<Dataset>],
     around: &mut Surroundings<'_>,
-) -> Result<Images, TrainError> {
+) -> Result<(Images, Option<Tensor>), TrainError> {
     if let Some(blocks) = encoder.kept_blocks {
         return begun_images(run, encoder, sets, blocks, around);
     }
     if !encoder.rates.is_locked(Side::Image) {
-        return Ok(Images::Live);
+        return Ok((Images::Live, None));
     }
     around.watch.say(
         "the image tower is locked: its outputs are computed once, by the evaluation transform, \
@@ -306,7 +322,8 @@ fn prepare_images(
     }
     let pooled = Tensor::f_cat(&parts, 0)?;
     standardize(encoder, Side::Image, &pooled)?;
-    Ok(Images::Pooled { pooled, rows })
+    let answers = pooled.shallow_clone();
+    Ok((Images::Pooled { pooled, rows }, Some(answers)))
 }
 
 /// What the locked first blocks of the image tower make of all pictures. The projection is
@@ -317,7 +334,7 @@ fn begun_images(
     sets: &[Arc<Dataset>],
     blocks: usize,
     around: &mut Surroundings<'_>,
-) -> Result<Images, TrainError> {
+) -> Result<(Images, Option<Tensor>), TrainError> {
     let mirrored = run.recipe.image.flip.is_some_and(|flip| flip > 0.0);
     let cache = run.cache();
     let (mut parts, mut rows, mut next) = (Vec::<Vec<Tensor>>::new(), Vec::new(), 0);
@@ -331,9 +348,11 @@ fn begun_images(
     }
     let views: Vec<Tensor> =
         parts.iter().map(|parts| Tensor::f_cat(parts, 0)).collect::<Result<_, _>>()?;
-    if standardizes(encoder) {
+    let mut answers = None;
+    if standardizes(encoder) || run.recipe.train.class_pictures > 0 {
         let pooled = pass(encoder, &cache, around).rest(&views[0], blocks)?;
         standardize(encoder, Side::Image, &pooled)?;
+        answers = Some(pooled);
     }
     let bytes: usize = views.iter().map(|view| view.numel() * 2).sum();
     around.watch.say(&format!(
@@ -341,7 +360,7 @@ fn begun_images(
          the evaluation transform, and kept ({} MB)",
         bytes / 1_000_000
     ));
-    Ok(Images::Begun { views, rows, blocks })
+    Ok((Images::Begun { views, rows, blocks }, answers))
 }
 
 /// Whether projections are given inputs of one scale. One without a bias, CLIP's, could not take up
@@ -360,6 +379,7 @@ pub(super) fn standardize(
     if !standardizes(encoder) {
         return Ok(());
     }
+    let pooled = encoder.own_part(side, pooled)?; // [N, hidden]
     let [mean_name, std_name] = encoder.model.projection(side).measured();
     let mean = pooled.f_mean_dim([0i64].as_slice(), false, Kind::Float)?; // [hidden]
     let std = pooled.f_std_dim([0i64].as_slice(), false, false)?; // [hidden]

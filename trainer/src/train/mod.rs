@@ -5,6 +5,7 @@
 //! Invariant: after a checkpoint and a resume the same losses follow as without the stop. Nothing in
 //! a step is random but its draws, and those are a function of (seed, epoch).
 
+mod class_pictures;
 mod divergence;
 mod dropout;
 mod ema;
@@ -41,7 +42,7 @@ use crate::watch::{Stop, Watch};
 
 pub use divergence::Divergence;
 use divergence::{Broken, divergence};
-use dropout::dropout;
+use dropout::Dropout;
 use ema::Average;
 use ledger::{Ledger, Step};
 pub use material::HeldOut;
@@ -167,6 +168,14 @@ pub enum TrainError {
         /// Pairs in an epoch.
         draws: usize,
     },
+    /// Class pictures that cannot be made.
+    #[error("train.class_pictures asks for {count} a step, but {reason}")]
+    ClassPictures {
+        /// As the recipe says.
+        count: usize,
+        /// What is in the way, and the way out.
+        reason: String,
+    },
     /// Sets in which no pair is a negative to another.
     #[error(
         "no two pairs of the training sets differ in picture and in caption or class, so that none \
@@ -289,12 +298,12 @@ fn all_steps(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
         let mut batches = material.batches(rest, views, &encoder, around.threads);
         while step < total && step / per_epoch == epoch {
             let waited = batches.waited();
-            let batch = batches.next(&material, &encoder, recipe.train.batch_size)?;
+            let batch = batches.next(&material, &encoder, recipe.train.batch_size, step)?;
             ledger.settle(around.watch)?;
-            let images = dropout(&batch.images, Side::Image, &encoder, recipe, step)?; // [B, hidden]
-            let texts = dropout(&batch.texts, Side::Text, &encoder, recipe, step)?; // [B + N, hidden]
-            let images = encoder.embed(Side::Image, &images)?; // [B, D]
-            let (texts, wrong) = batch.part(&encoder.embed(Side::Text, &texts)?); // [B, D], [N, D]
+            let dropout = Dropout { encoder: &encoder, recipe, step };
+            let images = dropout.embed(Side::Image, &batch.images)?; // [B, D]
+            let texts = dropout.embed(Side::Text, &batch.texts)?; // [B + N, D]
+            let (texts, wrong) = batch.part(&texts); // [B, D], [N, D]
             let (related, excluded) = batch.same(&encoder)?;
             let negatives = excluded.as_ref().map(|excluded| Negatives { texts: &wrong, excluded });
             let pairs = Pairs {
@@ -327,7 +336,7 @@ fn all_steps(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
                 epoch: epoch + 1,
                 learning_rate: rate * encoder.rates.highest(),
                 waited: batches.waited().saturating_sub(waited),
-                pictures: batch.picture_keys,
+                pictures: batch.pictures,
                 figures: ledger::figures(&loss, &gradients.norm, &logit_scale)?,
             };
             ledger.add(handed_over, around.watch)?;

@@ -12,6 +12,7 @@ use super::{Surroundings, TrainError, pass};
 use crate::data::augment::{TextAugmentation, TextViews};
 use crate::data::mixture::Draw;
 use crate::data::{Caption, Dataset};
+use crate::encoder::classes::caption;
 use crate::encoder::{Encoder, EncoderError};
 use crate::model::Side;
 use crate::recipe::Recipe;
@@ -23,6 +24,8 @@ pub(super) struct Texts {
     captions: Vec<Vec<Numbers>>,
     /// What is wrong of a pair's picture, as far as the objective looks at it; by pair over all sets.
     negatives: Vec<Vec<Numbers>>,
+    /// Names of the classes of class pictures, by class.
+    classes: Vec<Vec<Numbers>>,
     input: TextInput,
 }
 
@@ -77,22 +80,24 @@ impl Texts {
         augmentation: Option<TextAugmentation>,
         around: &mut Surroundings<'_>,
     ) -> Result<Self, TrainError> {
-        let Numbered { texts, captions, negatives } =
-            Numbered::of(sets, run.recipe.train.objective.takes_given_negatives());
+        let Numbered { texts, captions, negatives, classes } =
+            Numbered::of(&run.recipe, &encoder.classes, sets);
         if let Some(augmentation) = augmentation {
-            return Ok(Self { captions, negatives, input: TextInput::Words(texts, augmentation) });
+            let input = TextInput::Words(texts, augmentation);
+            return Ok(Self { captions, negatives, classes, input });
         }
         if !encoder.rates.is_locked(Side::Text) {
             let encode =
                 |text: &Arc<str>| encoder.tokenizer.encode(text).map_err(EncoderError::from);
             let tokens = texts.iter().map(encode).collect::<Result<_, _>>()?;
-            return Ok(Self { captions, negatives, input: TextInput::Tokens(tokens) });
+            let input = TextInput::Tokens(tokens);
+            return Ok(Self { captions, negatives, classes, input });
         }
         around.watch.say("the text tower is locked: its outputs are computed once and cached");
         let cache = run.cache();
         let pooled = pass(encoder, &cache, around).texts(&texts)?;
         standardize(encoder, Side::Text, &pooled)?;
-        Ok(Self { captions, negatives, input: TextInput::Pooled(pooled) })
+        Ok(Self { captions, negatives, classes, input: TextInput::Pooled(pooled) })
     }
 
     /// The captions of draws, whose pairs are `pairs` over all sets.
@@ -102,6 +107,15 @@ impl Texts {
             Drawn { draw: *draw, which: 0, row, meaning }
         };
         draws.iter().zip(pairs).map(of).collect()
+    }
+
+    /// The names that class pictures have as captions.
+    pub(super) fn of_classes(&self, draws: &[Draw]) -> Vec<Drawn> {
+        let of = |draw: &Draw| {
+            let Numbers { row, meaning } = self.classes[draw.pair][draw.caption];
+            Drawn { draw: *draw, which: 0, row, meaning }
+        };
+        draws.iter().map(of).collect()
     }
 
     /// A negative of each draw whose pair has any, another one each time that the pair comes.
@@ -148,16 +162,19 @@ impl Texts {
     }
 }
 
-/// The distinct texts, and the numbers of all captions and negatives by pair over all sets.
+/// The distinct texts, and the numbers of all captions and negatives by pair over all sets, and of the names
+/// of classes.
 struct Numbered {
     texts: Vec<Arc<str>>,
     captions: Vec<Vec<Numbers>>,
     negatives: Vec<Vec<Numbers>>,
+    classes: Vec<Vec<Numbers>>,
 }
 
 impl Numbered {
-    /// Of what `sets` say; of what is wrong as well where `with_negatives`.
-    fn of(sets: &[Arc<Dataset>], with_negatives: bool) -> Self {
+    /// Of what `sets` say; of what is wrong and of the names of `classes` as far as the recipe draws
+    /// them.
+    fn of(recipe: &Recipe, classes: &[Vec<String>], sets: &[Arc<Dataset>]) -> Self {
         let mut texts: Vec<Arc<str>> = Vec::new();
         let mut row_of: HashMap<Arc<str>, i64> = HashMap::new();
         let mut meaning_of: HashMap<Arc<str>, i64> = HashMap::new();
@@ -171,11 +188,18 @@ impl Numbered {
             Numbers { row, meaning }
         };
         let (mut captions, mut negatives) = (Vec::new(), Vec::new());
+        let with_negatives = recipe.train.objective.takes_given_negatives();
         for pair in sets.iter().flat_map(|set| &set.pairs) {
             captions.push(pair.captions.iter().map(&mut number).collect());
             let wrong = if with_negatives { pair.negatives.as_slice() } else { &[] };
             negatives.push(wrong.iter().map(&mut number).collect());
         }
-        Self { texts, captions, negatives }
+        let drawn = if recipe.train.class_pictures > 0 { classes } else { &[] };
+        let mut name = |name: &String| {
+            let text: Arc<str> = caption(name).into();
+            number(&Caption { meaning: Arc::clone(&text), text })
+        };
+        let classes = drawn.iter().map(|names| names.iter().map(&mut name).collect()).collect();
+        Self { texts, captions, negatives, classes }
     }
 }

@@ -27,11 +27,13 @@ fn config() -> ModelConfig {
         image_size: SIZE,
         hidden_size: 96,
         batch_norm_eps: 1e-3,
+        num_labels: None,
     };
     ModelConfig {
         model_type: ModelType::DualEncoder,
         projection_dim: 10,
         projection_bias: true,
+        projection_hidden_size: None,
         logit_scale_init_value: 2.0,
         vision_config: VisionConfig::EfficientnetLite(vision),
         text_config: TextConfig::Bert(tiny_bert()),
@@ -40,7 +42,11 @@ fn config() -> ModelConfig {
 
 /// Random towers; the pictures' pooled outputs are standardized before their projection.
 fn encoder() -> (DualEncoder, Weights) {
-    let model = DualEncoder::new(config()).unwrap();
+    encoder_of(config())
+}
+
+fn encoder_of(config: ModelConfig) -> (DualEncoder, Weights) {
+    let model = DualEncoder::new(config).unwrap();
     let mut weights = Weights::random(&model.parameters(), 5);
     weights.insert("visual_projection.input_mean", Tensor::arange(96, FLOATS) / 50.0);
     weights.insert("visual_projection.input_std", Tensor::arange(96, FLOATS) / 90.0 + 0.3);
@@ -136,16 +142,69 @@ fn agree(graph: &mut Graph, inputs: &[(&str, Input<'_>)], expected: &Tensor, tol
 
 #[test]
 fn the_image_graph_answers_as_the_model_in_every_form() {
-    let (model, weights) = encoder();
+    image_graph_answers(&encoder());
+}
+
+/// With residual projections, classes, and standardized texts, whose mixture the image graph has too.
+#[test]
+fn the_image_graph_with_all_parts_answers_as_the_model_in_every_form() {
+    image_graph_answers(&with_all_parts());
+}
+
+fn with_all_parts() -> (DualEncoder, Weights) {
+    let mut config = config();
+    config.projection_hidden_size = Some(30);
+    let VisionConfig::EfficientnetLite(lite) = &mut config.vision_config else { unreachable!() };
+    lite.num_labels = Some(7);
+    let (model, mut weights) = encoder_of(config);
+    weights.insert("text_projection.input_mean", Tensor::arange(24, FLOATS) / 30.0);
+    weights.insert("text_projection.input_std", Tensor::arange(24, FLOATS) / 20.0 + 0.5);
+    // Of one class more than of the others, so that the shares matter.
+    let bias = Tensor::arange(7, FLOATS) / 3.0;
+    weights.insert("class_model._fc.bias", bias);
+    (model, weights)
+}
+
+#[test]
+fn an_image_with_classes_goes_on_from_any_shared_block() {
+    let (model, weights) = with_all_parts();
+    let mut ops = Torch::new(&weights);
+    let whole = model.image_pooled(&mut ops, &pixels(2)).unwrap();
+    assert_eq!(whole.size(), [2, 96 + 24]);
+    for blocks in [0, 3, model.classes().unwrap().shared_blocks()] {
+        let beginning = model.image_beginning(&mut ops, &pixels(2), blocks).unwrap();
+        let found = model.image_rest(&mut ops, beginning, blocks).unwrap();
+        assert!((found - &whole).abs().max().double_value(&[]) < 1e-5, "{blocks}");
+    }
+}
+
+/// The mixture is that of the names' answers by the classifier's softmax, and its place is that of a text.
+#[test]
+fn a_picture_that_is_surely_of_a_class_moves_towards_the_classs_name() {
+    let (model, mut weights) = with_all_parts();
+    let sure = Tensor::from_slice(&[0f32, 0.0, 90.0, 0.0, 0.0, 0.0, 0.0]);
+    weights.insert("class_model._fc.bias", sure);
+    let mut ops = Torch::new(&weights);
+    let pooled = model.image_pooled(&mut ops, &pixels(1)).unwrap();
+    let name = weights.get("class_model.names.weight").unwrap().select(1, 2); // [24]
+    let mixture = pooled.narrow(1, 96, 24).squeeze();
+    assert!((mixture - &name).abs().max().double_value(&[]) < 1e-5);
+    let found = model.features(&mut ops, Side::Image, &pooled).unwrap();
+    let own = model.image_projection.features(&mut ops, &pooled.narrow(1, 0, 96)).unwrap();
+    let words = model.text_projection.linear(&mut ops, &name.unsqueeze(0)).unwrap();
+    assert!((found - own - words).abs().max().double_value(&[]) < 1e-5);
+}
+
+fn image_graph_answers((model, weights): &(DualEncoder, Weights)) {
     let folder = tempfile::tempdir().unwrap();
     for (storage, tolerance) in
         [(WeightStorage::F32, 1e-4), (WeightStorage::F16, 1e-2), (WeightStorage::Int8, 0.1)]
     {
-        let bytes = model.export_image_graph(&weights, storage).unwrap();
+        let bytes = model.export_image_graph(weights, storage).unwrap();
         let mut graph = open(folder.path(), bytes);
         for batch in [1, 3] {
             let pixels = pixels(batch);
-            let expected = model.image_embeddings(&mut Torch::new(&weights), &pixels).unwrap();
+            let expected = model.image_embeddings(&mut Torch::new(weights), &pixels).unwrap();
             let data = Vec::<f32>::try_from(pixels.view([-1])).unwrap();
             let shape = [batch as usize, 3, SIZE, SIZE];
             let input = [("pixel_values", Input::F32(&data, &shape))];

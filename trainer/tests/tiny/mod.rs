@@ -13,6 +13,7 @@ use clip::image::{ImageFormat, RgbImage};
 use clipsight_trainer::model::{DualEncoder, Side, Weights};
 use clipsight_trainer::recipe::{Recipe, load};
 use serde_json::json;
+use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 
 pub(crate) const COLORS: [(&str, [u8; 3]); 6] = [
@@ -113,12 +114,14 @@ impl World {
             model_type: ModelType::DualEncoder,
             projection_dim: 8,
             projection_bias: true,
+            projection_hidden_size: None,
             logit_scale_init_value: 2.6,
             vision_config: VisionConfig::EfficientnetLite(EfficientNetLiteConfig {
                 variant: LiteVariant::Lite0,
                 image_size: 32,
                 hidden_size: 1280,
                 batch_norm_eps: 1e-3,
+                num_labels: None,
             }),
             text_config: TextConfig::Bert(bert.clone()),
         })
@@ -129,6 +132,12 @@ impl World {
             let mut plain = Weights::new();
             for (name, tensor) in Weights::random(&model.tower_parameters(side), 11).iter() {
                 plain.insert(name.strip_prefix(prefix).unwrap(), tensor.shallow_clone());
+            }
+            if side == Side::Image {
+                let labels = COLORS.len() as i64;
+                let rows = Tensor::arange(labels * 1280, (Kind::Float, Device::Cpu)) * 0.7;
+                plain.insert("_fc.weight", rows.sin().view([labels, 1280]));
+                plain.insert("_fc.bias", Tensor::zeros([labels], (Kind::Float, Device::Cpu)));
             }
             std::fs::create_dir(self.at(folder)).unwrap();
             plain.save(&self.at(folder).join("model.safetensors")).unwrap();

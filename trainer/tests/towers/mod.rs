@@ -58,6 +58,7 @@ fn lite_answers_as_recorded(variant: LiteVariant, name: &str) {
         image_size: variant.image_size(),
         hidden_size: 1280,
         batch_norm_eps: 1e-3,
+        num_labels: None,
     };
     let model = EfficientNetLite::new(&config, "t.");
     let weights = weights.select(&model.parameters()).unwrap();

@@ -1,6 +1,7 @@
 //! A recipe in, a run out: what is learned, what is resumed, what is refused.
 
 mod begun;
+mod classes;
 mod kept;
 
 use std::path::Path;
