@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build server trainer onnxruntime libtorch towers test test-web check lint bench web screenshots clean
+.PHONY: help run build server trainer onnxruntime libtorch towers drawings test test-web check lint bench web screenshots clean
 
 PORT ?= 8080
 PICTURES ?=
@@ -57,6 +57,9 @@ libtorch: ## fetch libtorch into .runtime/libtorch (the trainer alone needs it)
 towers: ## fetch the pretrained towers into .runtime/towers (training and tests need them)
 	$(call need,python3,apt-get install python3 python3-pip)
 	@scripts/fetch_towers.sh
+
+drawings: ## fetch drawings with their names into .runtime/drawings (the starter's recipe needs them)
+	@scripts/fetch_drawings.sh
 
 test: onnxruntime libtorch towers ## run every test
 	$(call need,cargo,curl https://sh.rustup.rs -sSf | sh)

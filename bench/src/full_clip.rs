@@ -86,17 +86,23 @@ pub(crate) fn measure_indexing(workshop: &Workshop<'_>) -> Result<()> {
     )
 }
 
-/// A training step beside the same written plainly in `PyTorch`, and `open_clip`'s.
+/// A training step beside the same written plainly in `PyTorch`, and `open_clip`'s, in f32 and in bf16 (there
+/// by its autocast).
 pub(crate) fn measure_step() -> Result<()> {
-    println!("\n## A training step, ViT-B/32, 16 pairs, f32, two threads\n");
-    println!("Texts of 16 tokens:\n");
-    let (here, plain) = (step_here("16", "16"), step_there("plain", "16"));
-    let mut both = [Peer::new("here", here), Peer::new("plain PyTorch", plain)];
-    in_turns(ROUNDS, PAIRS, &mut both)?;
-    println!("\nTexts of 77 tokens:\n");
-    let (here, open_clip) = (step_here("16", "77"), step_there("open_clip", "16"));
-    let mut both = [Peer::new("here", here), Peer::new("open_clip", open_clip)];
-    in_turns(ROUNDS, PAIRS, &mut both)
+    for precision in ["f32", "bf16"] {
+        println!("\n## A training step, ViT-B/32, 16 pairs, {precision}, two threads\n");
+        println!("Texts of 16 tokens:\n");
+        let size = ["--batch", "16", "--precision", precision, "--length"];
+        let (short, long) = ([&size[..], &["16"]].concat(), [&size[..], &["77"]].concat());
+        let (here, plain) = (step_here(&short), step_there("plain", &short));
+        let mut both = [Peer::new("here", here), Peer::new("plain PyTorch", plain)];
+        in_turns(ROUNDS, PAIRS, &mut both)?;
+        println!("\nTexts of 77 tokens:\n");
+        let (here, open_clip) = (step_here(&long), step_there("open_clip", &long));
+        let mut both = [Peer::new("here", here), Peer::new("open_clip", open_clip)];
+        in_turns(ROUNDS, PAIRS, &mut both)?;
+    }
+    Ok(())
 }
 
 /// With a GPU: the training step in bf16, the same losses as on the CPU, and pictures a second.
@@ -109,14 +115,16 @@ pub(crate) fn measure_gpu(workshop: &Workshop<'_>) -> Result<()> {
     println!(
         "Texts of 77 tokens; here of 32 as well, since batches are as long as their longest:\n"
     );
+    let (short, long) =
+        (["--batch", GPU_BATCH, "--length", "32"], ["--batch", GPU_BATCH, "--length", "77"]);
     let mut all = [
-        Peer::new("here, 32 tokens", step_here(GPU_BATCH, "32")),
-        Peer::new("here", step_here(GPU_BATCH, "77")),
-        Peer::new("open_clip", step_there("open_clip", GPU_BATCH)),
+        Peer::new("here, 32 tokens", step_here(&short)),
+        Peer::new("here", step_here(&long)),
+        Peer::new("open_clip", step_there("open_clip", &long)),
     ];
     in_turns(ROUNDS, PAIRS, &mut all)?;
     let mut step = example("training_step")?;
-    println!("\n{}", output_of(step.args(["--batch", GPU_BATCH, "--length", "77"]))?);
+    println!("\n{}", output_of(step.args(long))?);
     let (bundle, pictures) = (workshop.bundle()?, workshop.pictures(GPU_PICTURES)?);
     println!("## From {GPU_PICTURES} JPEGs of 500 pixels to stored vectors, ViT-B/32\n");
     let here = || {
@@ -134,18 +142,12 @@ pub(crate) fn measure_gpu(workshop: &Workshop<'_>) -> Result<()> {
     )
 }
 
-fn step_here<'a>(batch: &'a str, length: &'a str) -> impl FnMut() -> Result<f64> + 'a {
-    move || {
-        let mut step = example("training_step")?;
-        figure(&output_of(step.args(["--batch", batch, "--length", length]))?, PAIRS)
-    }
+fn step_here<'a>(arguments: &'a [&'a str]) -> impl FnMut() -> Result<f64> + 'a {
+    move || figure(&output_of(example("training_step")?.args(arguments))?, PAIRS)
 }
 
-fn step_there<'a>(peer: &'a str, batch: &'a str) -> impl FnMut() -> Result<f64> + 'a {
-    move || {
-        let mut step = script("training_step.py")?;
-        figure(&output_of(step.args([peer, "--batch", batch]))?, PAIRS)
-    }
+fn step_there<'a>(peer: &'a str, arguments: &'a [&'a str]) -> impl FnMut() -> Result<f64> + 'a {
+    move || figure(&output_of(script("training_step.py")?.arg(peer).args(arguments))?, PAIRS)
 }
 
 fn index_there(peer: &str, pictures: &Path, model: &Path) -> Result<f64> {

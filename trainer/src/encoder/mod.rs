@@ -16,14 +16,15 @@ use std::path::PathBuf;
 use clip::image::{ImageProcessor, PixelValues, ProcessorError};
 use clip::tokenize::{TokenizeError, Tokenizer};
 use clip::{Embedding, TokenIds};
+use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
 use crate::checkpoint::CheckpointError;
 use crate::data::BadSample;
 use crate::device;
 use crate::model::{
-    Between, ClassMixture, DualEncoder, LOGIT_SCALE, ModelError, Ops, Side, Torch, Weights,
-    pixel_batch, token_batch,
+    Between, ClassMixture, DualEncoder, LOGIT_SCALE, ModelError, Ops, Parameter, Side, Torch,
+    Weights, pixel_batch, token_batch,
 };
 use crate::recipe::{Recipe, RecipeError, Start};
 use crate::run::RunError;
@@ -368,6 +369,30 @@ impl Encoder {
             Side::Text => None,
         };
         Ok(parts.map_or_else(|| pooled.shallow_clone(), |[own, _]| own))
+    }
+
+    /// sha-256 (hex) over the weights of a side's tower that are not learned, whatever file they are from:
+    /// what its locked parts answer depends on nothing else of the model.
+    ///
+    /// # Errors
+    /// [`EncoderError::Model`] where a weight is missing.
+    fn locked_digest(&self, side: Side) -> Result<String, EncoderError> {
+        let mut parameters = self.model.tower_parameters(side);
+        if side == Side::Image {
+            parameters.extend(self.model.class_parameters());
+            parameters.extend(self.model.classes().map(ClassMixture::names_parameter));
+        }
+        let mut hasher = Sha256::new();
+        for Parameter { name, .. } in parameters {
+            if self.rates.of(&name) == 0.0 {
+                hasher.update(name.as_bytes());
+                let (_, data) = self.weights.data(&name)?;
+                for number in data {
+                    hasher.update(number.to_le_bytes());
+                }
+            }
+        }
+        Ok(hex(&hasher.finalize()))
     }
 
     /// On the device where this encoder computes.

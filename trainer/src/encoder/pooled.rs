@@ -16,6 +16,7 @@ use tch::{Kind, Tensor};
 use super::{Encoder, EncoderError, hex};
 use crate::data::decode::{Job, pictures};
 use crate::data::{BadSample, Dataset};
+use crate::model::Side;
 use crate::tensor_file::TensorFile;
 use crate::watch::{Stop, Watch};
 
@@ -80,7 +81,7 @@ impl Pass<'_> {
             return Ok(PooledPictures { pooled: self.rest(&views[0], blocks)?, rows, bad });
         }
         let processor = format!("{:?}", self.encoder.processor.config());
-        let name = self.cache_name("image", &[set.identity(), processor]);
+        let name = self.cache_name(Side::Image, "image", &[set.identity(), processor])?;
         let encoder = self.encoder;
         let pooled = |images: &[PixelValues]| Ok(vec![encoder.pooled_pixels(images)?]);
         let Beginnings { views, rows, bad } = self.answers(set, &name, &pooled)?;
@@ -100,7 +101,7 @@ impl Pass<'_> {
     ) -> Result<Beginnings, EncoderError> {
         let processor = format!("{:?}", self.encoder.processor.config());
         let parts = [set.identity(), processor, format!("{blocks} blocks, mirrored: {mirrored}")];
-        let name = self.cache_name("beginning", &parts);
+        let name = self.cache_name(Side::Image, "beginning", &parts)?;
         let encoder = self.encoder;
         self.answers(set, &name, &|images| encoder.beginnings(images, blocks, mirrored))
     }
@@ -199,7 +200,7 @@ impl Pass<'_> {
     /// [`EncoderError::Stopped`] on request, others for what cannot run.
     pub fn texts(&mut self, texts: &[Arc<str>]) -> Result<Tensor, EncoderError> {
         let words: Vec<String> = texts.iter().map(ToString::to_string).collect();
-        let name = self.cache_name("text", &words);
+        let name = self.cache_name(Side::Text, "text", &words)?;
         let file = self.text_cache.map(|folder| folder.join(name));
         if let Some(path) = &file
             && path.exists()
@@ -239,9 +240,16 @@ impl Pass<'_> {
         Ok(pooled)
     }
 
-    fn cache_name(&self, kind: &str, depends_on: &[String]) -> String {
+    /// Names what `kind` answers by all that it depends on: the weights of the side that stay as they are,
+    /// and `depends_on`.
+    fn cache_name(
+        &self,
+        side: Side,
+        kind: &str,
+        depends_on: &[String],
+    ) -> Result<String, EncoderError> {
         let mut hasher = Sha256::new();
-        hasher.update(self.encoder.digest.as_bytes());
+        hasher.update(self.encoder.locked_digest(side)?.as_bytes());
         if self.encoder.kind != Kind::Float {
             hasher.update(format!("{:?}", self.encoder.kind).as_bytes());
         }
@@ -249,7 +257,7 @@ impl Pass<'_> {
             hasher.update((part.len() as u64).to_le_bytes());
             hasher.update(part.as_bytes());
         }
-        format!("{kind}-{}.safetensors", &hex(&hasher.finalize())[..16])
+        Ok(format!("{kind}-{}.safetensors", &hex(&hasher.finalize())[..16]))
     }
 }
 

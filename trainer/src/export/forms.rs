@@ -43,11 +43,11 @@ impl Precision {
     /// by those before. The products of a transformer have few outliers and much to gain by bytes;
     /// convolutions have neither.
     fn forms(self, convolutions: bool) -> &'static [WeightStorage] {
-        use WeightStorage::{F16, F32, Half, Int8, Int8Dynamic};
+        use WeightStorage::{F16, F32, Half, Int8, Int8Dynamic, Int8Matrices};
         match self {
             Self::Fp32 => &[F32],
             Self::Fp16 => &[Half, F16],
-            Self::Int8 if convolutions => &[Int8, F16],
+            Self::Int8 if convolutions => &[Int8, Int8Matrices, F16],
             Self::Int8 => &[Int8Dynamic, Int8, F16],
         }
     }
@@ -98,7 +98,10 @@ impl Form {
     /// alone; f16 rounds every sum; bytes are rounded by ranges that such differences move.
     pub(super) fn tolerance(&self) -> f32 {
         match self.storage {
-            WeightStorage::F32 | WeightStorage::F16 | WeightStorage::Int8 => 0.9995,
+            WeightStorage::F32
+            | WeightStorage::F16
+            | WeightStorage::Int8
+            | WeightStorage::Int8Matrices => 0.9995,
             WeightStorage::Half => 0.999,
             WeightStorage::Int8Dynamic => 0.995,
         }

@@ -23,6 +23,9 @@ pub enum WeightStorage {
     /// Signed bytes with one f32 scale for each output channel (each row of an embedding) for
     /// matrices of 4,096 numbers or more with at least 16 to a channel; the rest as [`Self::F16`].
     Int8,
+    /// [`Self::Int8`] for matrices and [`Self::F16`] for the kernels of convolutions, which lose more by
+    /// bytes.
+    Int8Matrices,
     /// Stored as [`Self::Int8`]; matrix products are those of bytes. The other side is rounded to
     /// unsigned bytes at each run, by its range over the whole batch, so that an answer depends a
     /// little on its batch mates. Fast where the CPU multiplies bytes (VNNI, dot product), and the
@@ -57,6 +60,10 @@ impl WeightStorage {
                 "int8 with an f32 scale per output channel, widened to f32 at load; \
                  depthwise and middling tensors f16, small ones f32"
             }
+            Self::Int8Matrices => {
+                "matrices int8 with an f32 scale per output channel, kernels f16, both widened to f32 at \
+                 load; small ones f32"
+            }
             Self::Int8Dynamic => {
                 "int8 with an f32 scale per output channel, multiplied as bytes with inputs rounded \
                  to 8 bits over the batch; tables widened to f32, middling tensors f16, small ones f32"
@@ -72,6 +79,7 @@ impl WeightStorage {
             Self::Half => "multiplied as f16",
             Self::F16 => "stored as f16",
             Self::Int8 => "stored as int8",
+            Self::Int8Matrices => "stored as int8 but for its kernels",
             Self::Int8Dynamic => "multiplied as int8",
         }
     }
@@ -81,7 +89,7 @@ impl WeightStorage {
     pub fn arithmetic(self) -> ElementType {
         match self {
             Self::Half => ElementType::F16,
-            Self::F32 | Self::F16 | Self::Int8 | Self::Int8Dynamic => ElementType::F32,
+            _ => ElementType::F32,
         }
     }
 
@@ -95,7 +103,7 @@ impl WeightStorage {
     ) -> Wire {
         match self {
             Self::Half => graph.f16s(label, dims, data),
-            Self::F32 | Self::F16 | Self::Int8 | Self::Int8Dynamic => graph.f32s(label, dims, data),
+            _ => graph.f32s(label, dims, data),
         }
     }
 
@@ -109,7 +117,7 @@ impl WeightStorage {
                 let narrow = graph.f16s(label, matrix.dims, matrix.data);
                 widen(graph, &narrow)
             }
-            Self::Int8 | Self::Int8Dynamic => {
+            Self::Int8 | Self::Int8Matrices | Self::Int8Dynamic => {
                 let (bytes, scales) = quantize(&matrix);
                 let narrow = graph.i8s(label, matrix.dims, &bytes);
                 let scales = graph.f32s(&format!("{label}.scale"), &scale_dims(&matrix), &scales);
@@ -161,7 +169,7 @@ impl WeightStorage {
                 let narrow = graph.node("Gather", &[&rows, ids], &axis);
                 widen(graph, &narrow)
             }
-            Self::Int8 | Self::Int8Dynamic => {
+            Self::Int8 | Self::Int8Matrices | Self::Int8Dynamic => {
                 let (bytes, scales) = quantize(&table);
                 let rows = graph.i8s(label, table.dims, &bytes);
                 let scales = graph.f32s(&format!("{label}.scale"), &scale_dims(&table), &scales);
@@ -173,20 +181,20 @@ impl WeightStorage {
         }
     }
 
-    /// The form that this policy chooses for one weight; never [`Self::Int8Dynamic`], which is
-    /// about products.
+    /// The form that this policy chooses for one weight: [`Self::F32`], [`Self::Half`], [`Self::F16`] or
+    /// [`Self::Int8`].
     fn form_of(self, matrix: &Matrix<'_>) -> Self {
+        if matches!(self, Self::F32 | Self::Half) {
+            return self;
+        }
         let count = matrix.data.len();
         let channels = matrix.dims[matrix.channel_axis].max(1);
+        let fits_bytes = count >= INT8_MIN && count / channels >= INT8_MIN_PER_CHANNEL;
         match self {
-            Self::F16 | Self::Int8 | Self::Int8Dynamic if count < SMALL => Self::F32,
-            Self::Int8 | Self::Int8Dynamic
-                if count < INT8_MIN || count / channels < INT8_MIN_PER_CHANNEL =>
-            {
-                Self::F16
-            }
-            Self::Int8Dynamic => Self::Int8,
-            chosen => chosen,
+            _ if count < SMALL => Self::F32,
+            Self::Int8 | Self::Int8Dynamic if fits_bytes => Self::Int8,
+            Self::Int8Matrices if fits_bytes && matrix.dims.len() == 2 => Self::Int8,
+            _ => Self::F16,
         }
     }
 }
@@ -287,5 +295,10 @@ mod tests {
         assert_eq!(WeightStorage::Int8.form_of(&bias), WeightStorage::F32);
         let matrix = Matrix { dims: &[90, 100], channel_axis: 0, data: &data };
         assert_eq!(WeightStorage::Int8.form_of(&matrix), WeightStorage::Int8);
+        let kernel = Matrix { dims: &[90, 100, 1, 1], channel_axis: 0, data: &data };
+        assert_eq!(WeightStorage::Int8.form_of(&kernel), WeightStorage::Int8);
+        assert_eq!(WeightStorage::Int8Matrices.form_of(&kernel), WeightStorage::F16);
+        assert_eq!(WeightStorage::Int8Matrices.form_of(&matrix), WeightStorage::Int8);
+        assert_eq!(WeightStorage::F32.form_of(&matrix), WeightStorage::F32);
     }
 }

@@ -197,9 +197,12 @@ fn a_picture_that_is_surely_of_a_class_moves_towards_the_classs_name() {
 
 fn image_graph_answers((model, weights): &(DualEncoder, Weights)) {
     let folder = tempfile::tempdir().unwrap();
-    for (storage, tolerance) in
-        [(WeightStorage::F32, 1e-4), (WeightStorage::F16, 1e-2), (WeightStorage::Int8, 0.1)]
-    {
+    for (storage, tolerance) in [
+        (WeightStorage::F32, 1e-4),
+        (WeightStorage::F16, 1e-2),
+        (WeightStorage::Int8Matrices, 0.1),
+        (WeightStorage::Int8, 0.1),
+    ] {
         let bytes = model.export_image_graph(weights, storage).unwrap();
         let mut graph = open(folder.path(), bytes);
         for batch in [1, 3] {
