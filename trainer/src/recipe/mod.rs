@@ -84,6 +84,15 @@ impl Recipe {
             let reason = "needs the names of the classes in model.image.classes";
             return wrong("train.class_pictures", reason);
         }
+        let objective = &self.train.objective;
+        if self.train.class_pictures > 0
+            && matches!(objective, Objective::Triplet { .. })
+            && objective.takes_given_negatives()
+        {
+            let reason = "does not go with a triplet objective whose negatives are given: class pictures \
+                          have none";
+            return wrong("train.class_pictures", reason);
+        }
         self.eval.validate()?;
         if self.data.is_empty() {
             return wrong("data", "is empty; add a [[data]] with a path");

@@ -72,6 +72,13 @@ fn what_cannot_be_is_refused_with_its_reason() {
         |set: &str| load(&world.at("recipe.toml"), &[set.to_owned()]).unwrap_err().to_string();
     let without = loaded(ALL[5]);
     assert!(without.contains("train.class_pictures") && without.contains("model.image.classes"));
+    let sets = [
+        ALL[0].to_owned(),
+        ALL[5].to_owned(),
+        r#"train.objective={ name = "triplet", negatives = "given" }"#.to_owned(),
+    ];
+    let given = load(&world.at("recipe.toml"), &sets).unwrap_err().to_string();
+    assert!(given.contains("train.class_pictures does not go with"), "{given}");
     let linear = loaded("model.projection.hidden=16");
     assert!(linear.contains("model.projection.hidden") && linear.contains("residual"), "{linear}");
     let width = loaded("model.projection.kind=residual");
