@@ -4,6 +4,7 @@ pub mod cli;
 pub mod curves;
 pub mod data;
 pub mod device;
+pub mod doctor;
 pub mod encoder;
 pub mod environment;
 pub mod eval;

@@ -4,6 +4,7 @@
 mod augment;
 mod clip;
 mod commands;
+mod doctor;
 mod dual_encoder;
 mod evaluation;
 mod exporting;

@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this room talks to a person")]
 
 mod bars;
+mod doctor;
 mod eval;
 mod export;
 mod model;
@@ -31,6 +32,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Say what is wrong with sets of pictures before anything is trained or measured on them.
+    Doctor(doctor::DoctorArgs),
     /// Train by a recipe, or go on with a run.
     Train(train::TrainArgs),
     /// Measure a bundle or a run on held-out sets.
@@ -58,6 +61,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     crate::environment::settle();
     let ended = listen().and_then(|()| match cli.command {
+        Command::Doctor(args) => doctor::run(&args, &STOP),
         Command::Train(args) => train::run(args, &STOP),
         Command::Eval(args) => eval::run(&args, &STOP),
         Command::Temperature(args) => temperature::run(&args, &STOP),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use clip::image::{DecodeError, DecodeLimits, ImageProcessor, PixelValues, decode};
+use clip::image::{DecodeError, DecodeLimits, ImageProcessor, PixelValues, RgbImage, decode};
 use crossbeam_channel::{Receiver, bounded};
 
 use super::augment::{PictureView, Views};
@@ -96,19 +96,25 @@ fn start(
     Pictures { workers: workers.collect(), next: 0, total, waited: Duration::ZERO }
 }
 
-/// A decoder that panics on a picture costs that picture, not the ones behind it.
 fn load(
     pair: &Pair,
     processor: &ImageProcessor,
     view: impl Fn((u32, u32)) -> PictureView,
 ) -> Decoded {
+    with_pixels(pair, |pixels| view(pixels.dimensions()).of(pixels, processor))
+}
+
+/// What `of` makes of a pair's picture, upright and at its own size.
+///
+/// A decoder that panics on a picture costs that picture, not the ones behind it.
+///
+/// # Errors
+/// [`BadSample`] with the reason for which there is no picture.
+pub fn with_pixels<T>(pair: &Pair, of: impl FnOnce(&RgbImage) -> T) -> Result<T, BadSample> {
     let bad = |reason: String| BadSample { key: pair.key.clone(), reason };
     let bytes = pair.picture.read().map_err(|e| bad(format!("cannot be read: {e}")))?;
     let work = || match decode(&bytes, &DecodeLimits::default()) {
-        Ok(picture) => {
-            let view = view(picture.pixels.dimensions());
-            Ok(view.of(&picture.pixels, processor))
-        }
+        Ok(picture) => Ok(of(&picture.pixels)),
         Err(DecodeError::TooLarge { width, height, max_pixels }) => {
             Err(format!("{width}×{height} pixels are more than the limit of {max_pixels}"))
         }
