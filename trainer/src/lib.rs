@@ -1,4 +1,5 @@
 //! The trainer of Clipsight: aligns two towers on image-caption pairs, measures them, exports ONNX.
+pub mod blend;
 pub mod checkpoint;
 pub mod cli;
 pub mod curves;

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod augment;
+mod blending;
 mod clip;
 mod commands;
 mod doctor;

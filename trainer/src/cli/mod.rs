@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this room talks to a person")]
 
 mod bars;
+mod blend;
 mod doctor;
 mod eval;
 mod export;
@@ -40,6 +41,9 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Draw how sharply a model tells pictures apart, at several temperatures.
     Temperature(temperature::TemperatureArgs),
+    /// Go back a part of the way from what a run ended at to what it began from, and measure what is won
+    /// and what is kept.
+    Blend(blend::BlendArgs),
     /// Write a run's model as a bundle that the server serves.
     Export(export::ExportArgs),
 }
@@ -65,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::Train(args) => train::run(args, &STOP),
         Command::Eval(args) => eval::run(&args, &STOP),
         Command::Temperature(args) => temperature::run(&args, &STOP),
+        Command::Blend(args) => blend::run(&args, &STOP),
         Command::Export(args) => export::run(&args, &STOP),
     });
     match ended {

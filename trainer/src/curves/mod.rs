@@ -1,11 +1,12 @@
-//! `curves.png`: the figures of a run over its steps, for a look in passing; and what `temperature`
-//! and `eval` draw.
+//! `curves.png`: the figures of a run over its steps, for a look in passing; and what `temperature`,
+//! `eval` and `blend` draw.
 //!
 //! The curves are drawn from `metrics.jsonl` alone, so a resumed run has all of its past in them.
 //! This room knows nothing of training.
 //! Invariant: a picture that cannot be drawn never stops a run; it is told once.
 
 mod axis;
+mod blend;
 mod canvas;
 mod confusion;
 mod panel;
@@ -21,6 +22,7 @@ use clip::image::ImageFormat;
 use crate::tensor_file::write_atomically;
 use crate::watch::Watch;
 use axis::Axis;
+pub use blend::draw_blend;
 use canvas::{Area, Canvas, Color};
 pub use confusion::draw_confusion;
 use panel::{Line, Panel};
