@@ -387,9 +387,8 @@ impl Encoder {
             if self.rates.of(&name) == 0.0 {
                 hasher.update(name.as_bytes());
                 let (_, data) = self.weights.data(&name)?;
-                for number in data {
-                    hasher.update(number.to_le_bytes());
-                }
+                let bytes: Vec<u8> = data.into_iter().flat_map(f32::to_le_bytes).collect();
+                hasher.update(bytes);
             }
         }
         Ok(hex(&hasher.finalize()))
