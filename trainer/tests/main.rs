@@ -8,6 +8,7 @@ mod dual_encoder;
 mod evaluation;
 mod exporting;
 mod layouts;
+mod methods;
 mod objectives;
 mod operations;
 mod optimizers;
