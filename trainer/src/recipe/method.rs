@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Objective, Recipe, RecipeError, wrong};
+use super::{Objective, Recipe, RecipeError, Start, wrong};
 
 /// `train.method`: a name, or a table with a name and that method's own keys.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -245,6 +245,12 @@ impl Method {
             if given && !matches!(self, Self::Clip(_) | Self::Lit(_)) {
                 return self.refuse(key, "does not go with the views of this method; leave it out");
             }
+        }
+        let from_nothing = matches!(recipe.model.start()?, Start::Nothing { .. });
+        if matches!(self, Self::Lit(_)) && from_nothing {
+            let reason =
+                "is missing: an image tower that stays as it is has to have learned something";
+            return self.refuse("model.init", reason);
         }
         if self.knows_words() {
             return Ok(());

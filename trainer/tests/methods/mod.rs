@@ -107,6 +107,7 @@ const SLIP: [&str; 3] = [
     "model.text.learning_rate=1e-3",
 ];
 
+/// Beside `model.init`.
 const LIT: [&str; 4] = [
     r#"train.method="lit""#,
     r#"data.0.path="classes""#,
@@ -151,7 +152,8 @@ fn methods_learn_from_classes_and_captions_and_do_not_collapse() {
     let world = world();
     learns(&world, "sup_con", &SUP_CON, 15);
     learns(&world, "slip", &SLIP, 15);
-    let run = learns(&world, "lit", &LIT, 15);
+    let init = format!("model.init={:?}", tuning::folder());
+    let run = learns(&world, "lit", &[&LIT[..], &[&init]].concat(), 15);
     let learned = Checkpoint::newest(&run.checkpoints()).unwrap().weights;
     assert!(learned.keys().all(|name| !name.starts_with("vision_model.")));
 }

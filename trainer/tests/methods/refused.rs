@@ -7,6 +7,7 @@ use super::{ALONE, LIT, SLIP, SUP_CON, learns, recipe, world};
 use crate::commands::{text, trainer};
 use crate::tiny::World;
 use crate::training::go;
+use crate::tuning;
 
 /// What is said of a recipe that does not fit.
 fn unread(world: &World, sets: &[&str]) -> String {
@@ -71,10 +72,12 @@ fn towers_that_learn_or_do_not_against_the_method_are_told() {
         let said = refused(&world, &[method, locked, r#"data.0.path="classes""#]);
         says(&said, &["teaches the image tower", "model.image.learning_rate"]);
     }
-    let learning = refused(&world, &[LIT[0], LIT[1], LIT[3]]);
+    let init = format!("model.init={:?}", tuning::folder());
+    let learning = refused(&world, &[LIT[0], LIT[1], LIT[3], &init]);
     says(&learning, &["keeps the image tower", "model.image.learning_rate"]);
-    let mute = refused(&world, &[LIT[0], LIT[1], LIT[2]]);
+    let mute = refused(&world, &[LIT[0], LIT[1], LIT[2], &init]);
     says(&mute, &["\"lit\"", "model.text.learning_rate"]);
+    says(&unread(&world, &LIT), &["model.init", "\"lit\"", "has to have learned something"]);
     let small = r#"train.method={ name = "swav", small_size = 16 }"#;
     says(&refused(&world, &[small]), &["train.method.small_size is 16", "32 pixels alone"]);
 }
