@@ -191,10 +191,41 @@ impl Batches {
         step: u64,
     ) -> Result<(Batch, Served), TrainError> {
         let end = (self.next + size).min(self.draws.len());
-        let drawn = &self.draws[self.next..end];
+        let drawn = self.draws[self.next..end].to_vec();
         self.next = end;
+        let (images, draws, bad) = self.seen(&drawn, material, encoder)?;
+        let pairs: Vec<usize> = draws.iter().map(|&d| material.pair(d)).collect();
+        let pictures: Vec<i64> = pairs.iter().map(|&pair| pair as i64).collect();
+        let (mut images, mut picture_keys) = (images, pictures.clone());
+        let mut of_classes = Vec::new();
+        if let (Some(classes), Seen::Pooled(pooled)) = (&material.class_pictures, &images) {
+            let more = classes.draw(encoder, step, material.sets.len())?;
+            images = Seen::Pooled(Tensor::f_cat(&[pooled, &more.images], 0)?);
+            picture_keys.extend(more.draws.iter().map(|draw| -1 - draw.pair as i64));
+            of_classes = more.draws;
+        }
+        let words = material.texts.as_ref().map(|texts| -> Result<Words, TrainError> {
+            let mut drawn = texts.captions(&draws, &pairs);
+            drawn.extend(texts.of_classes(&of_classes));
+            drawn.extend(texts.negatives(&draws, &pairs, self.wording.epoch));
+            let pooled = texts.pooled(&drawn, &self.wording, encoder)?;
+            Ok(Words { pooled, keys: drawn.iter().map(|text| text.meaning).collect() })
+        });
+        let words = words.transpose()?;
+        let class = |&pair: &usize| material.classes.get(pair).copied();
+        let class_keys = pairs.iter().filter_map(class).collect();
+        Ok((Batch { images, words, picture_keys, class_keys }, Served { pictures, bad }))
+    }
+
+    /// The pictures of `drawn`, the draws whose pictures can be used, and those that cannot.
+    fn seen(
+        &mut self,
+        drawn: &[Draw],
+        material: &Material,
+        encoder: &Encoder,
+    ) -> Result<(Seen, Vec<Draw>, Vec<BadSample>), TrainError> {
         let (mut draws, mut bad) = (Vec::with_capacity(drawn.len()), Vec::new());
-        let images = match (&material.images, &mut self.decoded) {
+        let seen = match (&material.images, &mut self.decoded) {
             (Images::Pooled { pooled, rows }, _) => {
                 draws.extend_from_slice(drawn);
                 let rows: Vec<i64> = drawn.iter().map(|&d| rows[material.pair(d)]).collect();
@@ -231,27 +262,7 @@ impl Batches {
                 Seen::Pixels(pixels.iter().map(view).collect::<Result<_, _>>()?)
             }
         };
-        let pairs: Vec<usize> = draws.iter().map(|&d| material.pair(d)).collect();
-        let pictures: Vec<i64> = pairs.iter().map(|&pair| pair as i64).collect();
-        let (mut images, mut picture_keys) = (images, pictures.clone());
-        let mut of_classes = Vec::new();
-        if let (Some(classes), Seen::Pooled(pooled)) = (&material.class_pictures, &images) {
-            let more = classes.draw(encoder, step, material.sets.len())?;
-            images = Seen::Pooled(Tensor::f_cat(&[pooled, &more.images], 0)?);
-            picture_keys.extend(more.draws.iter().map(|draw| -1 - draw.pair as i64));
-            of_classes = more.draws;
-        }
-        let words = material.texts.as_ref().map(|texts| -> Result<Words, TrainError> {
-            let mut drawn = texts.captions(&draws, &pairs);
-            drawn.extend(texts.of_classes(&of_classes));
-            drawn.extend(texts.negatives(&draws, &pairs, self.wording.epoch));
-            let pooled = texts.pooled(&drawn, &self.wording, encoder)?;
-            Ok(Words { pooled, keys: drawn.iter().map(|text| text.meaning).collect() })
-        });
-        let words = words.transpose()?;
-        let class = |&pair: &usize| material.classes.get(pair).copied();
-        let class_keys = pairs.iter().filter_map(class).collect();
-        Ok((Batch { images, words, picture_keys, class_keys }, Served { pictures, bad }))
+        Ok((seen, draws, bad))
     }
 }
 
