@@ -11,6 +11,7 @@ use clipsight_trainer::checkpoint::Checkpoint;
 use clipsight_trainer::encoder::Encoder;
 use clipsight_trainer::recipe::{Recipe, load};
 use clipsight_trainer::run::Run;
+use clipsight_trainer::train::restore;
 
 use crate::commands::{ok, text, trainer};
 use crate::tiny::World;
@@ -151,7 +152,13 @@ fn methods_learn_from_pictures_alone_and_do_not_collapse() {
 fn methods_learn_from_classes_and_captions_and_do_not_collapse() {
     let world = world();
     learns(&world, "sup_con", &SUP_CON, 15);
-    learns(&world, "slip", &SLIP, 15);
+    let run = learns(&world, "slip", &SLIP, 15);
+    // What is measured and exported is the model alone.
+    let mut encoder = Encoder::from_recipe(&run.recipe).unwrap();
+    let kept = Checkpoint::newest(&run.checkpoints()).unwrap();
+    restore(&mut encoder, &kept).unwrap();
+    assert!(kept.weights.keys().any(|name| name.starts_with("heads.")));
+    assert!(encoder.weights.iter().all(|(name, _)| !name.starts_with("heads.")));
     let init = format!("model.init={:?}", tuning::folder());
     let run = learns(&world, "lit", &[&LIT[..], &[&init]].concat(), 15);
     let learned = Checkpoint::newest(&run.checkpoints()).unwrap().weights;
