@@ -25,6 +25,8 @@ pub struct Checkpoint {
     pub optimizer: BTreeMap<String, Tensor>,
     /// The average of the learned weights, by name; empty where the recipe asks for none.
     pub average: BTreeMap<String, Tensor>,
+    /// The copies of the momentum encoder, by name; empty for a method without one.
+    pub momentum: BTreeMap<String, Tensor>,
     /// sha-256 over the files of both towers.
     pub towers: String,
 }
@@ -79,9 +81,12 @@ impl Checkpoint {
         std::fs::create_dir_all(folder).map_err(error)?;
         let path = folder.join(format!("step-{:08}.safetensors", self.step));
         let mut file = TensorFile::default();
-        for (kind, tensors) in
-            [("weights", &self.weights), ("optimizer", &self.optimizer), ("average", &self.average)]
-        {
+        for (kind, tensors) in [
+            ("weights", &self.weights),
+            ("optimizer", &self.optimizer),
+            ("average", &self.average),
+            ("momentum", &self.momentum),
+        ] {
             for (name, tensor) in tensors {
                 file.tensors.insert(format!("{kind}/{name}"), tensor.shallow_clone());
             }
@@ -127,6 +132,8 @@ impl Checkpoint {
                 checkpoint.optimizer.insert(name.to_owned(), tensor);
             } else if let Some(name) = name.strip_prefix("average/") {
                 checkpoint.average.insert(name.to_owned(), tensor);
+            } else if let Some(name) = name.strip_prefix("momentum/") {
+                checkpoint.momentum.insert(name.to_owned(), tensor);
             }
         }
         let word = |key: &'static str| {
@@ -182,6 +189,7 @@ mod tests {
             weights: [("p.weight".to_owned(), Tensor::from_slice(&[step as f32]))].into(),
             optimizer: [("first.p.weight".to_owned(), Tensor::from_slice(&[0.5f32]))].into(),
             average: [("p.weight".to_owned(), Tensor::from_slice(&[0.25f32]))].into(),
+            momentum: [("p.weight".to_owned(), Tensor::from_slice(&[0.75f32]))].into(),
             towers: "abc".to_owned(),
         }
     }
@@ -199,6 +207,7 @@ mod tests {
         assert_eq!(newest.weights["p.weight"], Tensor::from_slice(&[10f32]));
         assert_eq!(newest.optimizer.keys().collect::<Vec<_>>(), ["first.p.weight"]);
         assert_eq!(newest.average["p.weight"], Tensor::from_slice(&[0.25f32]));
+        assert_eq!(newest.momentum["p.weight"], Tensor::from_slice(&[0.75f32]));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A run: the folder in which a training leaves all that it knows.
 //!
-//! `recipe.toml` as resolved, `metrics.jsonl`, `curves.png`, `checkpoints/`, and `cache/` with the
+//! `recipe.toml` as resolved, `metrics.jsonl`, `curves.png`, `README.md`, `checkpoints/`, and `cache/` with the
 //! outputs of locked towers, which may be deleted at any time.
 
 use std::fs::{File, OpenOptions};
@@ -106,6 +106,16 @@ impl Run {
     #[must_use]
     pub fn checkpoints(&self) -> PathBuf {
         self.folder.join("checkpoints")
+    }
+
+    /// Writes the run's card, `README.md`.
+    ///
+    /// # Errors
+    /// [`RunError::System`], naming the file.
+    pub fn write_card(&self, text: &str) -> Result<(), RunError> {
+        let path = self.folder.join("README.md");
+        let system = |source| RunError::System { verb: "write", path: path.clone(), source };
+        write_atomically(&path, text.as_bytes()).map_err(system)
     }
 
     /// Opens `metrics.jsonl` to go on after `step`; what a lost future wrote is taken out.

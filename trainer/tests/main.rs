@@ -10,6 +10,7 @@ mod dual_encoder;
 mod evaluation;
 mod exporting;
 mod layouts;
+mod methods;
 mod objectives;
 mod operations;
 mod optimizers;

@@ -16,7 +16,8 @@ use crate::data::{BadSample, Dataset};
 use crate::eval::bootstrap::Interval;
 use crate::eval::calibration::Calibration;
 use crate::eval::{
-    self, CaptionStudy, Embedder, LabelFigures, LabelStudy, Labelled, LearnedFigures,
+    self, CaptionStudy, Embedder, EvalError, LabelFigures, LabelStudy, Labelled, LearnedFigures,
+    PictureStudy,
 };
 use crate::watch::Stop;
 
@@ -70,6 +71,9 @@ struct Measured {
     captions: Option<CaptionStudy>,
     #[serde(skip_serializing_if = "Option::is_none")]
     labels: Option<LabelStudy>,
+    /// In their place, of a model that knows no words.
+    #[serde(rename = "labels", skip_serializing_if = "Option::is_none")]
+    pictures: Option<PictureStudy>,
 }
 
 impl Measured {
@@ -80,7 +84,9 @@ impl Measured {
         let captions = self.captions.iter().map(|study| &study.figures.unusable);
         let labels = labels.into_iter().map(|study| &study.figures.unusable);
         let learned = learned.into_iter().map(|learned| &learned.unusable);
-        captions.chain(labels).chain(learned).all(Vec::is_empty)
+        let pictures = self.pictures.as_ref();
+        let pictures = pictures.into_iter().flat_map(|p| [&p.unusable, &p.learned.unusable]);
+        captions.chain(labels).chain(learned).chain(pictures).all(Vec::is_empty)
     }
 }
 
@@ -88,8 +94,10 @@ pub(super) fn run(args: &EvalArgs, stop: &Stop) -> anyhow::Result<Ending> {
     let templates = args.templates.as_deref().map(read_templates).transpose()?;
     let measured =
         args.model.with(stop, |embedder, about| measure(args, embedder, about, templates))?;
-    if let Some(labels) = &measured.labels {
-        draw(args, labels)?;
+    match (&measured.labels, &measured.pictures) {
+        (Some(labels), _) => draw(args, labels)?,
+        (None, Some(pictures)) => draw_probe(args, pictures)?,
+        (None, None) => {}
     }
     if args.json {
         print_json(&measured)?;
@@ -111,19 +119,40 @@ fn measure(
     let captions = args.sets.captions.as_ref().map(open).transpose()?;
     let labels = args.sets.labels.as_ref().map(open).transpose()?;
     let training = args.probe.as_ref().map(open).transpose()?;
+    if captions.is_some() && !embedder.knows_words() {
+        return Err(EvalError::NoWords.into());
+    }
     let seed = args.seed;
     let captions = captions.map(|set| eval::study_captions(embedder, &set, seed)).transpose()?;
-    let mut study = |set| {
+    let (mut known, mut pictures) = (None, None);
+    if let Some(set) = &labels {
         let (templates, training) = (templates.as_slice(), training.as_ref());
-        let labelled = Labelled { set: &set, templates, temperature, training, seed };
-        eval::study_labels(embedder, &labelled)
-    };
+        let labelled = Labelled { set, templates, temperature, training, seed };
+        if embedder.knows_words() {
+            known = Some(eval::study_labels(embedder, &labelled)?);
+        } else {
+            pictures = Some(eval::study_pictures(embedder, &labelled)?);
+        }
+    }
     Ok(Measured {
         model: args.model.model.display().to_string(),
         precision: about.precision,
         captions,
-        labels: labels.map(&mut study).transpose()?,
+        labels: known,
+        pictures,
     })
+}
+
+/// What is drawn of a model that knows no words.
+fn draw_probe(args: &EvalArgs, study: &PictureStudy) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        args.reliability.is_none(),
+        "there is no reliability to draw: the run knows no words; leave --reliability out"
+    );
+    if let Some(file) = &args.confusion {
+        curves::draw_confusion(&[("linear probe", &study.learned.confusion)], file)?;
+    }
+    Ok(())
 }
 
 fn draw(args: &EvalArgs, labels: &LabelStudy) -> anyhow::Result<()> {
@@ -159,6 +188,21 @@ fn print_table(measured: &Measured) {
     if let Some(labels) = &measured.labels {
         print_labels(labels);
     }
+    if let Some(pictures) = &measured.pictures {
+        print_pictures(pictures);
+    }
+}
+
+fn print_pictures(study: &PictureStudy) {
+    println!("\n{} · {} pictures, {} classes", study.set, study.pictures, study.classes);
+    println!("{:20}{:>8}{:>18}", "", "top-1", "95 % of draws");
+    print_learned(&study.learned);
+    print_geometry(
+        &[("alignment", study.alignment), ("uniformity", study.uniformity)],
+        &study.intervals,
+    );
+    unusable(&study.unusable);
+    unusable(&study.learned.unusable);
 }
 
 fn print_captions(study: &CaptionStudy) {
@@ -239,13 +283,16 @@ fn print_accuracies(l: &LabelFigures, study: &LabelStudy) {
     let top_1 = percent(l.classification.top_1);
     let top_5 = percent(l.classification.top_5);
     println!("{:20}{top_1:>8}{one:>18}{top_5:>8}{five:>18}", "image → class");
-    let Some(learned) = &study.learned else { return };
+    study.learned.iter().for_each(print_learned);
+}
+
+fn print_learned(learned: &LearnedFigures) {
     let LearnedFigures { set, pictures, linear_probe, nearest_neighbors, .. } = learned;
     for (name, key, accuracy) in [
         ("linear probe", "linear_probe", linear_probe),
         ("nearest neighbors", "nearest_neighbors", nearest_neighbors),
     ] {
-        let ends = of(key, &learned.intervals);
+        let ends = learned.intervals.get(key).map(interval).unwrap_or_default();
         println!("{name:20}{:>8}{ends:>18}", percent(*accuracy as f32));
     }
     println!("both learned from {set}, {pictures} pictures; penalty {:.2e}", learned.penalty);

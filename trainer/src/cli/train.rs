@@ -22,9 +22,8 @@ pub(super) struct TrainArgs {
     /// Change a key of the recipe, for example --set train.epochs=5; may be repeated.
     #[arg(long = "set", value_name = "KEY.PATH=VALUE", requires = "recipe")]
     sets: Vec<String>,
-    /// Start from this CLIP's folder (config.json, model.safetensors, tokenizer.json), or, with two
-    /// towers, from what this run over the same towers has learned; it goes before the recipe's
-    /// model.init.
+    /// Start from this CLIP's folder (config.json, model.safetensors, tokenizer.json), or from what this
+    /// run has learned, of a CLIP or over the same two towers; it goes before the recipe's model.init.
     #[arg(long, value_name = "DIR", requires = "recipe")]
     init: Option<PathBuf>,
     /// The run's folder; default: runs/NAME-N beside you, NAME being the recipe's.
@@ -66,10 +65,15 @@ pub(super) fn run(args: TrainArgs, stop: &Stop) -> anyhow::Result<Ending> {
         );
         return Ok(Ending::Partly);
     }
-    eprintln!(
-        "{} steps done; write the bundle with: clipsight-trainer export {folder} --out BUNDLE",
-        outcome.steps
-    );
+    let next = if run.recipe.train.method.knows_words() {
+        format!("write the bundle with: clipsight-trainer export {folder} --out BUNDLE")
+    } else {
+        format!(
+            "see what can be learned from it with: clipsight-trainer eval {folder} --labels DEV \
+             --probe TRAIN; a training with words begins from it by --init {folder}"
+        )
+    };
+    eprintln!("{} steps done; {next}", outcome.steps);
     if outcome.unusable > 0 {
         eprintln!("{} samples could not be used", outcome.unusable);
         return Ok(Ending::Partly);

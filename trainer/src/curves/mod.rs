@@ -124,19 +124,29 @@ fn drawn(metrics: &Metrics) -> Canvas {
     let each = Line { width: 1.0, ..learned("each step", "/loss", PALE_BLUE) };
     let points = smooth(&each.points);
     let mean = Line { name: "average".to_owned(), points, color: BLUE, width: 2.0, dots: false };
+    let held_out = vec![
+        measured("R@1 text to image", "/recall_at_1", BLUE),
+        measured("R@10 text to image", "/recall_at_10", GREEN),
+        measured("R@10 image to text", "/image_to_text/recall_at_10", PURPLE),
+        measured("top-1", "/top_1", ORANGE),
+    ];
+    let rank = learned("effective rank", "/effective_rank", BLUE);
+    let scale = learned("scale", "/logit_scale", PURPLE);
+    // A run that knows no words has neither recall nor a scale.
+    let knows_words = !scale.points.is_empty();
     let diagrams = [
         ("loss", vec![each, mean]),
-        (
-            "held-out sets, %",
-            vec![
-                measured("R@1 text to image", "/recall_at_1", BLUE),
-                measured("R@10 text to image", "/recall_at_10", GREEN),
-                measured("R@10 image to text", "/image_to_text/recall_at_10", PURPLE),
-                measured("top-1", "/top_1", ORANGE),
-            ],
-        ),
+        if knows_words {
+            ("held-out sets, %", held_out)
+        } else {
+            ("directions in use", vec![Line { dots: true, ..rank }])
+        },
         ("highest learning rate", vec![learned("rate", "/learning_rate", GREEN)]),
-        ("logit_scale (a log)", vec![learned("scale", "/logit_scale", PURPLE)]),
+        if knows_words {
+            ("logit_scale (a log)", vec![scale])
+        } else {
+            ("spread of the embeddings, %", vec![measured("spread", "/embedding_std", PURPLE)])
+        },
     ];
     let steps = metrics.series("/step", 1.0).into_iter().map(|(step, _)| step);
     let steps = Axis::around(steps.chain([0.0])).unwrap_or(Axis::linear(0.0, 1.0));
@@ -204,6 +214,20 @@ mod tests {
             assert!(count(&short, color) > 100, "{color:?}");
         }
         assert_ne!(short, picture(dir.path(), &metrics(600)));
+    }
+
+    #[test]
+    fn a_run_that_knows_no_words_shows_how_its_embeddings_lie() {
+        let dir = tempfile::tempdir().unwrap();
+        let line = |step: u32| {
+            format!(
+                "{{\"step\":{step},\"loss\":1,\"effective_rank\":{step},\"embedding_std\":0.9}}\n"
+            )
+        };
+        let text: String = (1..=30).map(line).collect();
+        let drawn = picture(dir.path(), &text);
+        assert!(count(&drawn, PURPLE) > 100);
+        assert_ne!(drawn, picture(dir.path(), &text.replace("effective_rank", "other")));
     }
 
     #[test]

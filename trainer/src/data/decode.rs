@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use clip::image::{DecodeError, DecodeLimits, ImageProcessor, PixelValues, RgbImage, decode};
 use crossbeam_channel::{Receiver, bounded};
 
-use super::augment::{PictureView, Views};
+use super::augment::{Look, PictureView};
 use super::mixture::Draw;
 use super::{BadSample, Dataset, Pair};
 
@@ -27,19 +27,19 @@ pub struct Job {
     pub pair: usize,
 }
 
-/// What became of one job.
-pub type Decoded = Result<PixelValues, BadSample>;
+/// What became of one job: a picture as it is looked at, or as it is looked at in several ways.
+pub type Decoded<T> = Result<T, BadSample>;
 
 /// The results of a list of jobs, in its order. Dropping it stops the workers.
 #[derive(Debug)]
-pub struct Pictures {
-    workers: Vec<(Receiver<Decoded>, JoinHandle<()>)>,
+pub struct Pictures<T = PixelValues> {
+    workers: Vec<(Receiver<Decoded<T>>, JoinHandle<()>)>,
     next: usize,
     total: usize,
     waited: Duration,
 }
 
-impl Pictures {
+impl<T> Pictures<T> {
     /// How long the reader has waited for pictures so far.
     #[must_use]
     pub fn waited(&self) -> Duration {
@@ -50,42 +50,42 @@ impl Pictures {
 /// Starts decoding `jobs` on `threads` threads (at least one), as evaluation looks at them.
 #[must_use]
 pub fn pictures(jobs: Vec<Job>, processor: &ImageProcessor, threads: usize) -> Pictures {
-    let jobs = jobs.into_iter().map(|job| (job, None)).collect();
-    start(jobs, None, processor, threads)
+    let processor = processor.clone();
+    let plain = move |picture: &RgbImage, _: &Job| PictureView::default().of(picture, &processor);
+    start(jobs, |job| job, plain, threads)
 }
 
-/// The same, each as `views` look at its draw.
+/// The same, each once for every one of `looks` at its draw.
 #[must_use]
 pub fn augmented(
     jobs: Vec<(Job, Draw)>,
-    views: Views,
-    processor: &ImageProcessor,
+    looks: Vec<Look>,
     threads: usize,
-) -> Pictures {
-    let jobs = jobs.into_iter().map(|(job, draw)| (job, Some(draw))).collect();
-    start(jobs, Some(views), processor, threads)
+) -> Pictures<Vec<PixelValues>> {
+    let seen = move |picture: &RgbImage, (_, draw): &(Job, Draw)| {
+        looks.iter().enumerate().map(|(which, look)| look.of(picture, draw, which)).collect()
+    };
+    start(jobs, |(job, _)| job, seen, threads)
 }
 
-fn start(
-    jobs: Vec<(Job, Option<Draw>)>,
-    views: Option<Views>,
-    processor: &ImageProcessor,
+/// Hands `see` the picture of each of `jobs`, on threads of its own.
+fn start<J: Send + Sync + 'static, T: Send + 'static>(
+    jobs: Vec<J>,
+    job: fn(&J) -> &Job,
+    see: impl Fn(&RgbImage, &J) -> T + Send + Sync + 'static,
     threads: usize,
-) -> Pictures {
+) -> Pictures<T> {
     let total = jobs.len();
     let threads = threads.clamp(1, total.max(1));
-    let shared = Arc::new((jobs, views, processor.clone()));
+    let shared = Arc::new((jobs, see));
     let workers = (0..threads).map(|worker| {
         let (sender, receiver) = bounded(WAITING);
         let shared = Arc::clone(&shared);
         let work = move || {
-            let (jobs, views, processor) = &*shared;
-            for (job, draw) in jobs.iter().skip(worker).step_by(threads) {
-                let view = |size| match (views, draw) {
-                    (Some(views), Some(draw)) => views.view(draw, 0, size, processor),
-                    _ => PictureView::default(),
-                };
-                let result = load(&job.set.pairs[job.pair], processor, view);
+            let (jobs, see) = &*shared;
+            for what in jobs.iter().skip(worker).step_by(threads) {
+                let job = job(what);
+                let result = with_pixels(&job.set.pairs[job.pair], |picture| see(picture, what));
                 if sender.send(result).is_err() {
                     return;
                 }
@@ -96,21 +96,13 @@ fn start(
     Pictures { workers: workers.collect(), next: 0, total, waited: Duration::ZERO }
 }
 
-fn load(
-    pair: &Pair,
-    processor: &ImageProcessor,
-    view: impl Fn((u32, u32)) -> PictureView,
-) -> Decoded {
-    with_pixels(pair, |pixels| view(pixels.dimensions()).of(pixels, processor))
-}
-
 /// What `of` makes of a pair's picture, upright and at its own size.
 ///
 /// A decoder that panics on a picture costs that picture, not the ones behind it.
 ///
 /// # Errors
 /// [`BadSample`] with the reason for which there is no picture.
-pub fn with_pixels<T>(pair: &Pair, of: impl FnOnce(&RgbImage) -> T) -> Result<T, BadSample> {
+pub fn with_pixels<T>(pair: &Pair, of: impl FnOnce(&RgbImage) -> T) -> Decoded<T> {
     let bad = |reason: String| BadSample { key: pair.key.clone(), reason };
     let bytes = pair.picture.read().map_err(|e| bad(format!("cannot be read: {e}")))?;
     let work = || match decode(&bytes, &DecodeLimits::default()) {
@@ -132,8 +124,8 @@ fn reasons(error: &dyn std::error::Error) -> String {
     }
 }
 
-impl Iterator for Pictures {
-    type Item = Decoded;
+impl<T> Iterator for Pictures<T> {
+    type Item = Decoded<T>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.next == self.total {
@@ -152,7 +144,7 @@ impl Iterator for Pictures {
     }
 }
 
-impl Drop for Pictures {
+impl<T> Drop for Pictures<T> {
     fn drop(&mut self) {
         for (receiver, thread) in self.workers.drain(..) {
             drop(receiver);

@@ -1,4 +1,4 @@
-//! Folders of pictures: `a.jpg` beside `a.txt`, or a folder for each class.
+//! Folders of pictures: `a.jpg` beside `a.txt`, a folder for each class, or pictures alone.
 //!
 //! Which of the two is seen by the names alone, before a file is read; a folder that could be either,
 //! or neither, is refused with what was found. Names that begin with a dot are passed over.
@@ -50,7 +50,10 @@ pub(super) fn read(folder: &Path, to: &mut Gathering<'_>) -> Result<(), DataErro
     for file in &files {
         to.note(&file.path, &file.metadata);
     }
-    match layout(&files) {
+    let layout =
+        if to.reads_words { layout(&files) } else { pictures(&files).map(|_| Layout::Pictures) };
+    match layout {
+        Ok(Layout::Pictures) => alone(&files, to),
         Ok(Layout::Captions) => captions(&files, to),
         Ok(Layout::Classes) => classes(&files, to),
         Err(found) => Err(DataError::Folder { path: folder.to_owned(), found }),
@@ -58,12 +61,14 @@ pub(super) fn read(folder: &Path, to: &mut Gathering<'_>) -> Result<(), DataErro
 }
 
 enum Layout {
+    /// Whatever lies beside them.
+    Pictures,
     Captions,
     Classes,
 }
 
-/// What the names show, or what speaks against every layout.
-fn layout(files: &[Listed]) -> Result<Layout, String> {
+/// How many pictures there are, at least one, or what speaks against a folder of them.
+fn pictures(files: &[Listed]) -> Result<usize, String> {
     let with = |part| files.iter().filter(move |file| file.part == part);
     if let Some(table) = with(Part::Table).find(|table| table.depth() == 0) {
         return Err(format!("holds the table {0}; name {0} itself, or take it out", table.name()));
@@ -76,6 +81,13 @@ fn layout(files: &[Listed]) -> Result<Layout, String> {
             None => "holds no pictures".to_owned(),
         });
     }
+    Ok(pictures)
+}
+
+/// What the names show, or what speaks against every layout.
+fn layout(files: &[Listed]) -> Result<Layout, String> {
+    let pictures = pictures(files)?;
+    let with = |part| files.iter().filter(move |file| file.part == part);
     let texts: HashSet<PathBuf> = with(Part::Captions).map(Listed::stem).collect();
     let captioned = with(Part::Picture).filter(|picture| texts.contains(&picture.stem())).count();
     if 2 * captioned >= pictures {
@@ -135,6 +147,14 @@ fn cause(error: &walkdir::Error) -> String {
         return "it links to a folder above it".to_owned();
     }
     error.io_error().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// Every picture by itself, at whatever depth.
+fn alone(files: &[Listed], to: &mut Gathering<'_>) -> Result<(), DataError> {
+    for file in files.iter().filter(|file| file.part == Part::Picture) {
+        to.add(file.name(), Ok((file.place(), Said::Nothing)))?;
+    }
+    Ok(())
 }
 
 fn captions(files: &[Listed], to: &mut Gathering<'_>) -> Result<(), DataError> {

@@ -31,11 +31,15 @@ pub(super) enum Said {
     },
     /// That it shows one of the class of this name.
     Class(String),
+    /// Nothing, in a set that is opened for its pictures alone.
+    Nothing,
 }
 
 /// A set being read.
 pub(super) struct Gathering<'a> {
     templates: &'a [String],
+    /// Whether what is said of pictures is looked at.
+    pub(super) reads_words: bool,
     pairs: Vec<Pair>,
     bad: Vec<BadSample>,
     classes: Vec<String>,
@@ -50,6 +54,7 @@ impl<'a> Gathering<'a> {
     pub(super) fn new(templates: &'a [String]) -> Self {
         Self {
             templates,
+            reads_words: true,
             pairs: Vec::new(),
             bad: Vec::new(),
             classes: Vec::new(),
@@ -57,6 +62,11 @@ impl<'a> Gathering<'a> {
             class_of: HashMap::new(),
             fingerprint: Sha256::new(),
         }
+    }
+
+    /// Nothing yet, of a set that is opened for its pictures alone.
+    pub(super) fn of_pictures() -> Self {
+        Self { reads_words: false, ..Self::new(&[]) }
     }
 
     /// Takes note of a file that the set is made of, as it is now.
@@ -96,6 +106,10 @@ impl<'a> Gathering<'a> {
             Ok((picture, said)) => {
                 self.note_words(&format!("{key}:{}:{}", picture.offset, picture.len));
                 let pair = match said {
+                    Said::Nothing => {
+                        let (captions, negatives) = (Vec::new(), Vec::new());
+                        Pair { key, picture, captions, negatives, class: None }
+                    }
                     Said::Captions { captions, negatives } => {
                         let [captions, negatives] = [captions, negatives]
                             .map(|texts| texts.into_iter().map(plain).collect());
@@ -150,7 +164,7 @@ fn usable(picture: Place, said: Said) -> Result<(Place, Said), String> {
             }
         }
         Said::Class(name) if name.trim().is_empty() => Err("its class has no name".to_owned()),
-        Said::Class(_) => Ok((picture, said)),
+        Said::Class(_) | Said::Nothing => Ok((picture, said)),
     }
 }
 

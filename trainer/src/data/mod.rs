@@ -48,7 +48,7 @@ pub struct Pair {
     pub key: String,
     /// Where the picture lies.
     pub picture: Place,
-    /// At least one.
+    /// At least one, but in a set that is opened for its pictures alone.
     pub captions: Vec<Caption>,
     /// What could be said of it and is wrong; of tables that have such a column.
     pub negatives: Vec<Caption>,
@@ -150,7 +150,19 @@ impl Dataset {
     /// # Errors
     /// [`DataError`] when it cannot be read, has no layout that we know, or holds no usable pair.
     pub fn open(path: &Path, templates: &[String]) -> Result<Self, DataError> {
-        let mut gathering = Gathering::new(templates);
+        Self::gathered(path, Gathering::new(templates))
+    }
+
+    /// Opens a set for its pictures alone, whatever is said of them; in a folder they may lie at any
+    /// depth.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`].
+    pub fn pictures(path: &Path) -> Result<Self, DataError> {
+        Self::gathered(path, Gathering::of_pictures())
+    }
+
+    fn gathered(path: &Path, mut gathering: Gathering<'_>) -> Result<Self, DataError> {
         if path.is_dir() {
             folder::read(path, &mut gathering)?;
         } else {

@@ -92,17 +92,24 @@ impl Stems {
         let mut samples: Vec<(String, Sample)> = self.0.into_iter().collect();
         samples.sort_by_key(|(_, sample)| sample.order);
         for (stem, sample) in samples {
-            to.add(format!("{prefix}{stem}"), judged(sample, classes))?;
+            let found = if to.reads_words { judged(sample, classes) } else { its_picture(&sample) };
+            to.add(format!("{prefix}{stem}"), found)?;
         }
         Ok(())
     }
 }
 
-fn judged(sample: Sample, classes: &[String]) -> Result<(Place, Said), String> {
-    let picture = sample.picture.ok_or("has no picture")?;
+/// The picture alone, whatever is said of it.
+fn its_picture(sample: &Sample) -> Result<(Place, Said), String> {
+    let picture = sample.picture.clone().ok_or("has no picture")?;
     if sample.twice {
         return Err("has more than one picture".to_owned());
     }
+    Ok((picture, Said::Nothing))
+}
+
+fn judged(sample: Sample, classes: &[String]) -> Result<(Place, Said), String> {
+    let (picture, _) = its_picture(&sample)?;
     let said = match (sample.captions, sample.class) {
         (Some(_), Some(_)) => return Err("has both a .txt and a .cls".to_owned()),
         (None, None) => return Err("has no .txt and no .cls".to_owned()),

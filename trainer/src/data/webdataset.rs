@@ -19,7 +19,8 @@ pub(super) fn read(tar: &Path, prefix: &str, to: &mut Gathering<'_>) -> Result<(
     let metadata = file.metadata().map_err(unreadable)?;
     to.note(tar, &metadata);
     let samples = scan(&file, tar, metadata.len()).map_err(unreadable)?;
-    let classes = if samples.are_labelled() { read_classes(tar)? } else { Vec::new() };
+    let classes =
+        if to.reads_words && samples.are_labelled() { read_classes(tar)? } else { Vec::new() };
     for class in classes.iter().filter(|class| !class.is_empty()) {
         to.class(class)?;
     }

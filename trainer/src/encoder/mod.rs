@@ -48,6 +48,8 @@ pub struct Encoder {
     /// Names of the classes whose mixture goes into an image's embedding, in the order of the
     /// classifier's rows; none of a model without them.
     pub classes: Vec<Vec<String>>,
+    /// Whether its recipe's method joins pictures with words.
+    pub knows_words: bool,
     /// Blocks of the image tower whose answers are kept (`image.cache`), where any are.
     pub kept_blocks: Option<usize>,
     /// Words to ids.
@@ -130,6 +132,16 @@ pub enum EncoderError {
         run.display()
     )]
     OtherTowers {
+        /// Its folder.
+        run: PathBuf,
+    },
+    /// A run to begin from is no CLIP's.
+    #[error(
+        "the run {} is over two towers that never met (model_type = \"dual-encoder\"); begin from it \
+         with a recipe of the same model_type and towers",
+        run.display()
+    )]
+    OtherFamily {
         /// Its folder.
         run: PathBuf,
     },
@@ -232,13 +244,17 @@ impl Encoder {
         if !recipe.train.objective.scales() {
             rates.lock(LOGIT_SCALE);
         }
+        if !recipe.train.method.knows_words() {
+            // What joins pictures with words begins when a training joins them.
+            origin.model.head_parameters().iter().for_each(|weight| rates.lock(&weight.name));
+        }
         let tokenizer = origin.tokenizer(recipe.model.text.context_length)?;
         let tokenizer_file = origin.beside("tokenizer.json")?;
         let shared = origin.model.classes().map_or(usize::MAX, ClassMixture::shared_blocks);
         let kept = recipe.image.cache.then(|| kept_blocks(&rates)).transpose()?;
         let kept_blocks = kept.map(|blocks| blocks.min(shared));
         let towers = matches!(recipe.model.start()?, Start::Towers(_));
-        let projections_begin = recipe.model.init.is_none();
+        let projections_begin = origin.begins;
         let file = match origin.beside("preprocessor_config.json") {
             Ok(file) if !towers => Some(file),
             Err(absent) if !towers => {
@@ -258,6 +274,7 @@ impl Encoder {
             rates,
             projections_begin,
             classes,
+            knows_words: recipe.train.method.knows_words(),
             kept_blocks,
             tokenizer,
             processor,
@@ -433,7 +450,20 @@ impl Encoder {
     /// [`EncoderError::NotAnEmbedding`] where the model answers NaN or zero.
     pub fn embeddings(&self, side: Side, pooled: &Tensor) -> Result<Vec<Embedding>, EncoderError> {
         let rows = tch::no_grad(|| self.embed(side, pooled))?;
-        let width = self.model.config.projection_dim;
+        Self::as_embeddings(side, &rows)
+    }
+
+    /// What the image tower answered, pooled `[B, hidden]`, at length one and without the projection.
+    ///
+    /// # Errors
+    /// [`EncoderError::NotAnEmbedding`] where it is NaN or zero.
+    pub fn tower_embeddings(&self, pooled: &Tensor) -> Result<Vec<Embedding>, EncoderError> {
+        let rows = tch::no_grad(|| self.torch().l2_normalize(pooled))?;
+        Self::as_embeddings(Side::Image, &rows)
+    }
+
+    fn as_embeddings(side: Side, rows: &Tensor) -> Result<Vec<Embedding>, EncoderError> {
+        let width = rows.size()[1] as usize;
         let rows = rows.to_device(Device::Cpu).contiguous(); // [B, D]
         let flat = Vec::<f32>::try_from(rows.view([-1])).map_err(|source| ModelError::Torch {
             operation: "copy",

@@ -71,6 +71,11 @@ impl Rates {
         self.of.get(name).copied().unwrap_or(0.0)
     }
 
+    /// Lets the weight `name`, which is none of the model's, learn at `rate`.
+    pub(crate) fn learn(&mut self, name: String, rate: f64) {
+        self.of.insert(name, rate);
+    }
+
     /// Lets the weight `name` stay as it is, whatever the recipe says.
     pub(super) fn lock(&mut self, name: &str) {
         self.of.remove(name);

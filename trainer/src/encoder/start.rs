@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::{EncoderError, classes, hex};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::model::{Differences, DualEncoder, ModelError, OtherShape, Side, TowerFiles, Weights};
-use crate::recipe::{ImageEncoder, Recipe, Start, TextEncoder, Towers};
+use crate::recipe::{ImageEncoder, ModelKind, Recipe, Start, TextEncoder, Towers};
 use crate::run::Run;
 
 /// Channels that every EfficientNet-Lite pools (Tan and Le 2019, table 1; the head is not scaled in
@@ -33,6 +33,8 @@ pub(super) struct Origin {
     pub(super) classes: Vec<Vec<String>>,
     /// sha-256 (hex) over the files that the weights depend on.
     pub(super) digest: String,
+    /// Whether the projections begin anew, and have not been learned before.
+    pub(super) begins: bool,
     /// Where tokenizer and processor are looked for, in this order.
     folders: Vec<PathBuf>,
 }
@@ -42,6 +44,9 @@ impl Origin {
     pub(super) fn of(recipe: &Recipe) -> Result<Self, EncoderError> {
         match recipe.model.start()? {
             Start::Towers(towers) => Self::towers(recipe, towers),
+            Start::Checkpoint { folder, config } if folder.join("recipe.toml").is_file() => {
+                Self::clip_run(recipe, &Run::open(folder)?, config)
+            }
             Start::Checkpoint { folder, config } => Self::checkpoint(recipe, folder, config),
             Start::Nothing { config } => Self::nothing(recipe, config),
         }
@@ -61,7 +66,8 @@ impl Origin {
         let files = TowerFiles { image: &image, text: &text };
         let weights = model.from_towers(files, recipe.train.seed)?;
         let folders = vec![folder_of(&text)];
-        let mut origin = Self { model, weights, classes, digest, folders };
+        let begins = true;
+        let mut origin = Self { model, weights, classes, digest, begins, folders };
         origin.answer_classes(recipe)?;
         match towers.run {
             Some(folder) => origin.after(&Run::open(folder)?, towers),
@@ -87,7 +93,30 @@ impl Origin {
         if !same {
             return Err(EncoderError::OtherTowers { run: run.folder.clone() });
         }
-        let before = Self::of(&run.recipe)?;
+        let theirs = Self::learned(run)?;
+        self.take(&theirs.weights)?;
+        (self.digest, self.begins) = (theirs.digest, theirs.begins);
+        Ok(self)
+    }
+
+    /// A CLIP with what `run` has learned of one, by the run's configuration or by `config`.
+    fn clip_run(recipe: &Recipe, run: &Run, config: Option<&Path>) -> Result<Self, EncoderError> {
+        if run.recipe.model.model_type != ModelKind::Clip {
+            return Err(EncoderError::OtherFamily { run: run.folder.clone() });
+        }
+        let theirs = Self::learned(run)?;
+        let config = config.map_or_else(|| Ok(theirs.model.config.clone()), clip)?;
+        let model = model(recipe, config)?;
+        let weights = Weights::random(&model.parameters(), recipe.train.seed);
+        let Self { classes, digest, begins, folders, weights: learned, .. } = theirs;
+        let mut origin = Self { model, weights, classes, digest, begins, folders };
+        origin.take(&learned)?;
+        Ok(origin)
+    }
+
+    /// What `run` began from, with what it has learned since in its place.
+    fn learned(run: &Run) -> Result<Self, EncoderError> {
+        let mut before = Self::of(&run.recipe)?;
         let folder = run.checkpoints();
         let none = || CheckpointError::None { path: folder.clone() };
         let file = Checkpoint::newest_file(&folder)?.ok_or_else(none)?;
@@ -95,14 +124,13 @@ impl Origin {
         if checkpoint.towers != before.digest {
             return Err(EncoderError::Changed { run: run.folder.clone() });
         }
-        let mut learned = before.weights;
         for (name, tensor) in checkpoint.weights.into_iter().chain(checkpoint.average) {
-            learned.insert(name, tensor);
+            before.weights.insert(name, tensor);
         }
-        self.take(&learned)?;
         let parts = [before.digest, digest(&[&file])?];
-        self.digest = hex(&Sha256::digest(parts.concat()));
-        Ok(self)
+        before.digest = hex(&Sha256::digest(parts.concat()));
+        before.begins &= !run.recipe.train.method.knows_words();
+        Ok(before)
     }
 
     /// Puts `learned` in the place of the weights of the same names; what this model has no place for
@@ -143,7 +171,8 @@ impl Origin {
         let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
         let mut folders = vec![folder.to_owned()];
         folders.extend(config.map(folder_of));
-        Ok(Self { model, weights, classes: Vec::new(), digest: digest(&files)?, folders })
+        let (digest, begins) = (digest(&files)?, false);
+        Ok(Self { model, weights, classes: Vec::new(), digest, begins, folders })
     }
 
     /// Random weights from the recipe's seed.
@@ -155,7 +184,8 @@ impl Origin {
         let model = model(recipe, config)?;
         let weights = Weights::random(&model.parameters(), recipe.train.seed);
         let digest = digest(&[file])?;
-        Ok(Self { model, weights, classes: Vec::new(), digest, folders: vec![folder_of(file)] })
+        let folders = vec![folder_of(file)];
+        Ok(Self { model, weights, classes: Vec::new(), digest, begins: true, folders })
     }
 
     /// A file that lies beside the weights or the configuration.

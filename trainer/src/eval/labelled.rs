@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use clip::Embedding;
 use serde::Serialize;
 
 use super::bootstrap::{Bootstrap, Interval, mean};
@@ -73,12 +74,13 @@ pub fn study_labels(
     several_classes(set)?;
     let training = training.map(|training| Training::of(embedder, training, set)).transpose()?;
     let found = Classified::of(embedder, set, templates)?;
-    let (alignment, uniformity) = geometry(&found, seed)?;
+    let (alignment, uniformity) = geometry(&found.images, &found.scores.truth, seed)?;
     let mut intervals = accuracy_intervals(&found.ranks, seed);
     for (name, estimate) in [("alignment", &alignment), ("uniformity", &uniformity)] {
         intervals.extend(estimate.map(|estimate| (name, estimate.interval)));
     }
-    let learned = training.map(|training| training.judge(&found, seed)).transpose()?;
+    let judge = |training: Training| training.judge(&found.images, &found.scores.truth, seed);
+    let learned = training.map(judge).transpose()?;
     let confusion = Confusion::of(&set.classes, &found.scores.truth, &found.guesses());
     Ok(LabelStudy {
         figures: found.figures(set, templates),
@@ -101,14 +103,15 @@ pub(super) fn several_classes(set: &Dataset) -> Result<(), EvalError> {
     }
 }
 
-fn geometry(
-    found: &Classified,
+/// Alignment by the classes `truth`, and uniformity.
+pub(super) fn geometry(
+    images: &[Embedding],
+    truth: &[usize],
     seed: u64,
 ) -> Result<(Option<Estimate>, Option<Estimate>), EvalError> {
-    let pictures: Vec<usize> = (0..found.images.len()).collect();
-    let count = pictures.len();
-    let cloud = Cloud { embeddings: &found.images, pictures: &pictures, count, seed };
-    Ok((cloud.alignment(&found.scores.truth)?, cloud.uniformity()?))
+    let pictures: Vec<usize> = (0..images.len()).collect();
+    let cloud = Cloud { embeddings: images, pictures: &pictures, count: images.len(), seed };
+    Ok((cloud.alignment(truth)?, cloud.uniformity()?))
 }
 
 fn accuracy_intervals(ranks: &[usize], seed: u64) -> BTreeMap<&'static str, Interval> {

@@ -13,7 +13,6 @@ use super::confusion::Confusion;
 use super::labelled::several_classes;
 use super::nearest::by_neighbors;
 use super::probe::{Features, Probe};
-use super::zero_shot::Classified;
 use super::{Embedder, EvalError, usable};
 use crate::data::{BadSample, Dataset};
 
@@ -88,13 +87,17 @@ impl Training {
         })
     }
 
-    /// Learns from the training set and classifies the pictures of `found`.
+    /// Learns from the training set and classifies `images`, which show the classes `truth`.
     ///
     /// # Errors
     /// [`EvalError::Torch`] where memory is short.
-    pub(super) fn judge(self, found: &Classified, seed: u64) -> Result<LearnedFigures, EvalError> {
-        let truth = &found.scores.truth;
-        let measured = features(&found.images, truth, self.classes.len())?;
+    pub(super) fn judge(
+        self,
+        images: &[Embedding],
+        truth: &[usize],
+        seed: u64,
+    ) -> Result<LearnedFigures, EvalError> {
+        let measured = features(images, truth, self.classes.len())?;
         let probe = Probe::choose(&self.features, seed)?;
         let by_probe = guesses(&probe.classify(&measured)?)?;
         let by_neighbors = guesses(&by_neighbors(&self.features, &measured)?)?;

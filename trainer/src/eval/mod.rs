@@ -19,6 +19,7 @@ pub mod nearest;
 pub mod probe;
 mod run;
 mod sharpness;
+mod wordless;
 mod zero_shot;
 
 use std::sync::Arc;
@@ -41,10 +42,16 @@ pub use labelled::{LabelStudy, Labelled, study_labels};
 pub use learned::LearnedFigures;
 pub use run::RunEmbedder;
 pub use sharpness::{Sharpness, SharpnessFigures, sharpness};
+pub use wordless::{PictureStudy, study_pictures};
 use zero_shot::Classified;
 
 /// Something that embeds pictures and texts.
 pub trait Embedder {
+    /// Whether it embeds texts at all.
+    fn knows_words(&self) -> bool {
+        true
+    }
+
     /// One embedding for each pair's picture, none where it is broken.
     ///
     /// # Errors
@@ -141,6 +148,13 @@ pub enum EvalError {
         /// What would do.
         flag: &'static str,
     },
+    /// Words where none were learned.
+    #[error(
+        "the run has learned from pictures alone and knows no words; measure what can be learned from \
+         it with --labels DEV --probe TRAIN, or join it with words by a training that begins from it \
+         (model.init)"
+    )]
+    NoWords,
     /// A set of one class.
     #[error("{set} has one class, \"{class}\": there is nothing to tell apart")]
     OneClass {

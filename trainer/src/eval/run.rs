@@ -16,15 +16,28 @@ pub struct RunEmbedder<'a> {
 }
 
 impl Embedder for RunEmbedder<'_> {
+    fn knows_words(&self) -> bool {
+        self.pass.encoder.knows_words
+    }
+
     fn pictures(&mut self, set: &Arc<Dataset>) -> Result<EmbeddedPictures, EvalError> {
         let all = self.pass.pictures(set)?;
-        let mut rows = self.pass.encoder.embeddings(Side::Image, &all.pooled)?.into_iter();
+        let encoder = self.pass.encoder;
+        let rows = if encoder.knows_words {
+            encoder.embeddings(Side::Image, &all.pooled)?
+        } else {
+            encoder.tower_embeddings(&all.pooled)?
+        };
+        let mut rows = rows.into_iter();
         let embeddings =
             all.rows.iter().map(|row| row.and_then(|_| rows.next())).collect::<Vec<_>>();
         Ok(EmbeddedPictures { embeddings, bad: all.bad })
     }
 
     fn texts(&mut self, texts: &[Arc<str>]) -> Result<Vec<Embedding>, EvalError> {
+        if !self.knows_words() {
+            return Err(EvalError::NoWords);
+        }
         let pooled = self.pass.texts(texts)?;
         Ok(self.pass.encoder.embeddings(Side::Text, &pooled)?)
     }

@@ -86,6 +86,15 @@ pub enum ExportError {
         /// The folder.
         path: PathBuf,
     },
+    /// Nothing to search by.
+    #[error(
+        "the run has learned from pictures alone (train.method = \"{method}\") and knows no words; \
+         join it with words first, by a training that begins from it (model.init)"
+    )]
+    NoWords {
+        /// The method.
+        method: &'static str,
+    },
     /// A file of the bundle.
     #[error("cannot write {}", path.display())]
     Write {
@@ -188,6 +197,10 @@ pub fn export(
     around: &mut Surroundings<'_>,
 ) -> Result<Report, ExportError> {
     free(out)?;
+    let method = &run.recipe.train.method;
+    if !method.knows_words() {
+        return Err(ExportError::NoWords { method: method.name() });
+    }
     let mut encoder = Encoder::from_recipe(&run.recipe)?;
     let checkpoint = Checkpoint::newest(&run.checkpoints())?;
     restore(&mut encoder, &checkpoint).map_err(Box::new)?;

@@ -351,12 +351,12 @@ pub enum Init {
 
 impl Parameter {
     /// A weight that starts normal around zero.
-    pub(super) fn normal(name: String, shape: &[usize], deviation: f64) -> Self {
+    pub(crate) fn normal(name: String, shape: &[usize], deviation: f64) -> Self {
         Self { name, shape: sizes(shape), init: Init::Normal(deviation) }
     }
 
     /// A weight that starts as one number.
-    pub(super) fn constant(name: String, shape: &[usize], value: f64) -> Self {
+    pub(crate) fn constant(name: String, shape: &[usize], value: f64) -> Self {
         Self { name, shape: sizes(shape), init: Init::Constant(value) }
     }
 

@@ -50,7 +50,7 @@ pub struct Optimizer {
 #[derive(Debug, thiserror::Error)]
 #[error("the saved state of train.{of} lacks {name}, or holds it in another shape")]
 pub struct StateError {
-    /// The recipe's key: "optimizer" or "ema".
+    /// The recipe's key: "optimizer", "ema" or "method".
     pub of: &'static str,
     /// The parameter.
     pub name: String,

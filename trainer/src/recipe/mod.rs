@@ -7,6 +7,7 @@
 
 mod data;
 mod image;
+mod method;
 mod model;
 mod named;
 mod objective;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use data::DataSection;
 pub use image::{ImageSection, ResizeMode};
+pub use method::{Byol, Method, MoCoV3, NoKeys, Reads, SimClr, SimSiam, Slip, SwAv};
 pub use model::{
     ImageEncoder, ImageTowerSection, ModelKind, ModelSection, ProjectionKind, ProjectionSection,
     Start, TextEncoder, TextTowerSection, Towers,
@@ -72,6 +74,7 @@ impl Recipe {
         self.image.validate()?;
         self.text.validate()?;
         self.train.validate()?;
+        self.train.method.validate(self)?;
         match self.model.start()? {
             Start::Towers(_) => self.image.whole("two towers that never met need it")?,
             Start::Checkpoint { .. } if self.train.logit_scale_init.is_some() => {

@@ -15,8 +15,8 @@ use super::{RecipeError, finite, one, wrong};
 pub struct ModelSection {
     /// The family.
     pub model_type: ModelKind,
-    /// A CLIP's checkpoint: the folder of `config.json`, `model.safetensors` and `tokenizer.json`. Of two
-    /// towers: the folder of a run over the same towers, whose learned weights are begun from.
+    /// A CLIP's checkpoint: the folder of `config.json`, `model.safetensors` and `tokenizer.json`; or the
+    /// folder of a run, of a CLIP or over the same two towers, whose learned weights are begun from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
     /// A CLIP's `config.json`, in place of the one in `init`. Without `init` the weights are random.

@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::named::named;
-use super::{Objective, OptimizerSection, RecipeError, Schedule, finite, one, wrong};
+use super::{Method, Objective, OptimizerSection, RecipeError, Schedule, finite, one, wrong};
 
 /// `[train]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainSection {
+    /// Which views, heads and targets; `clip` where absent.
+    #[serde(default, deserialize_with = "named")]
+    pub method: Method,
     /// The loss.
     #[serde(default, deserialize_with = "named")]
     pub objective: Objective,

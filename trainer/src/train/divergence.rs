@@ -5,8 +5,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::TrainError;
+use super::material::opened;
 use crate::checkpoint::Checkpoint;
-use crate::data::Dataset;
 use crate::recipe::{Precision, Recipe};
 use crate::run::Run;
 
@@ -84,7 +84,7 @@ pub(super) fn divergence(
 fn named(recipe: &Recipe, pictures: &[i64]) -> Result<Vec<String>, TrainError> {
     let (mut names, mut first) = (vec![None; pictures.len().min(NAMED)], 0);
     for data in &recipe.data {
-        let set = Dataset::open(&data.path, &data.templates)?;
+        let set = opened(data, &recipe.train.method)?;
         for (name, &picture) in names.iter_mut().zip(pictures) {
             let pair = usize::try_from(picture - first).ok().and_then(|at| set.pairs.get(at));
             if let (None, Some(pair)) = (&name, pair) {

@@ -20,7 +20,9 @@ struct StepLine {
     loss: f64,
     learning_rate: f64,
     gradient_norm: f64,
-    logit_scale: f64,
+    /// Where anything depends on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logit_scale: Option<f64>,
     waited_s: f64,
     samples_per_s: f64,
 }
@@ -93,17 +95,19 @@ impl<'a> Ledger<'a> {
         self.read_at = Instant::now();
         let samples_per_s = unread.pictures.len() as f64 / seconds;
         let waited_s = unread.waited.as_secs_f64();
+        let knows_words = self.run.recipe.train.method.knows_words();
         self.metrics.add(&StepLine {
             step,
             epoch,
             loss,
             learning_rate,
             gradient_norm,
-            logit_scale,
+            logit_scale: knows_words.then_some(logit_scale),
             waited_s,
             samples_per_s,
         })?;
-        let words = format!("loss {loss:.3}, {samples_per_s:.0} pairs/s");
+        let samples = if knows_words { "pairs" } else { "pictures" };
+        let words = format!("loss {loss:.3}, {samples_per_s:.0} {samples}/s");
         watch.progress("training", step, self.total, &words);
         Ok(())
     }

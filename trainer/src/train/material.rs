@@ -1,24 +1,26 @@
 //! What the loop draws from: the sets, the locked towers' outputs over them, and the keys that say
 //! which pairs are no negatives to each other.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clip::image::PixelValues;
+use clip::image::{PixelValues, ProcessorError};
 use tch::{Kind, Tensor};
 
 use super::class_pictures::ClassPictures;
 use super::texts::{self, Texts, Wording};
 use super::{Surroundings, TrainError, objective, pass};
-use crate::data::augment::Views;
+use crate::data::augment::picture::of_side;
 use crate::data::augment::text::back_translation;
+use crate::data::augment::{Look, Views};
 use crate::data::decode::{Job, Pictures, augmented};
 use crate::data::mixture::{Draw, Shape, batches};
 use crate::data::{BadSample, DataError, Dataset, Pair};
 use crate::encoder::{Encoder, EncoderError};
-use crate::model::Side;
-use crate::objectives::{Related, related_pairs};
-use crate::recipe::{DataSection, Recipe};
+use crate::methods::{Batch, Seen, View, Words};
+use crate::model::{Side, pixel_batch};
+use crate::recipe::{DataSection, Method, Reads, Recipe};
 use crate::run::Run;
 
 /// A deviation below this is a constant, which standardizing would blow up.
@@ -30,8 +32,11 @@ pub(super) struct Material {
     pub(super) shapes: Vec<Shape>,
     sets: Vec<Arc<Dataset>>,
     images: Images,
-    texts: Texts,
+    /// What is said of the pictures, for a method that reads it.
+    texts: Option<Texts>,
     class_pictures: Option<ClassPictures>,
+    /// One a pair over all sets, equal for the same class, for a method that reads classes.
+    classes: Vec<i64>,
     /// Row of each set's first pair in a numbering over all sets.
     first_pair: Vec<usize>,
     broken: usize,
@@ -47,18 +52,10 @@ enum Images {
     Live,
 }
 
-/// The pairs of one step; the last of them may be of class pictures.
-pub(super) struct Batch {
-    /// Pooled images `[B, hidden]`.
-    pub(super) images: Tensor,
-    /// Pooled texts `[B + N, hidden]`: a caption of each image, and behind them what is wrong of some.
-    pub(super) texts: Tensor,
-    /// The pairs of the sets, by their numbers over all sets.
+/// What a batch is made of.
+pub(super) struct Served {
+    /// The pairs of the sets, by their numbers over all sets; class pictures are none of them.
     pub(super) pictures: Vec<i64>,
-    /// Equal for the same picture, `[B]`; class pictures have numbers of their own, below zero.
-    picture_keys: Vec<i64>,
-    /// Equal for the same caption; of all texts, `[B + N]`.
-    text_keys: Vec<i64>,
     /// What was left out because its picture is broken.
     pub(super) bad: Vec<BadSample>,
 }
@@ -101,7 +98,7 @@ impl Material {
         refuse_unseen(recipe, encoder)?;
         let augmentation = texts::augmentation(recipe)?;
         let sets = open_sets(run, around)?;
-        objective::check(&recipe.train.objective, &sets)?;
+        objective::check(recipe, &sets)?;
         if let Some(words) = objective::passed_over(&recipe.train.objective, &sets) {
             around.watch.say(&words);
         }
@@ -112,21 +109,26 @@ impl Material {
         }
         let (images, pooled) = prepare_images(run, encoder, &sets, around)?;
         let class_pictures = ClassPictures::prepare(recipe, encoder, pooled.as_ref())?;
-        let texts = Texts::prepare(run, encoder, &sets, augmentation, around)?;
+        let reads = recipe.train.method.reads();
+        let texts = (reads == Reads::Captions)
+            .then(|| Texts::prepare(run, encoder, &sets, augmentation, around))
+            .transpose()?;
+        let classes = if reads == Reads::Classes { class_keys(&sets) } else { Vec::new() };
         let usable = |row: usize| match &images {
             Images::Pooled { rows, .. } | Images::Begun { rows, .. } => rows[row] >= 0,
             Images::Live => true,
         };
         let shapes = sets.iter().zip(&recipe.data).zip(&first_pair).map(|((set, data), first)| {
             let count = |(i, pair): (usize, &Pair)| {
-                if usable(first + i) { pair.captions.len() } else { 0 }
+                // A picture of which nothing is said is drawn all the same.
+                if usable(first + i) { pair.captions.len().max(1) } else { 0 }
             };
             let captions = set.pairs.iter().enumerate().map(count).collect();
             Shape { captions, weight: data.weight }
         });
         let shapes: Vec<Shape> = shapes.collect();
         let broken = shapes.iter().flat_map(|s| &s.captions).filter(|&&n| n == 0).count();
-        Ok(Self { shapes, sets, images, texts, class_pictures, first_pair, broken })
+        Ok(Self { shapes, sets, images, texts, class_pictures, classes, first_pair, broken })
     }
 
     /// Samples that no epoch draws.
@@ -144,21 +146,16 @@ impl Material {
     }
 
     /// Begins to serve `draws` in their order; where the image tower is learned, decodes ahead and
-    /// shows each picture as `views` look at it.
-    pub(super) fn batches(
-        &self,
-        draws: &[Draw],
-        views: Views,
-        encoder: &Encoder,
-        threads: usize,
-    ) -> Batches {
+    /// shows each picture as every one of `looks` does.
+    pub(super) fn batches(&self, draws: &[Draw], looks: Vec<Look>, threads: usize) -> Batches {
+        let views = looks[0].views.clone();
         let wording = Wording { seed: views.seed, epoch: views.epoch };
         let decoded = match self.images {
             Images::Pooled { .. } | Images::Begun { .. } => None,
             Images::Live => {
                 let job = |d: &Draw| Job { set: Arc::clone(&self.sets[d.set]), pair: d.pair };
                 let jobs = draws.iter().map(|draw| (job(draw), *draw)).collect();
-                Some(augmented(jobs, views.clone(), &encoder.processor, threads))
+                Some(augmented(jobs, looks, threads))
             }
         };
         Batches { draws: draws.to_vec(), next: 0, decoded, views, wording }
@@ -173,7 +170,7 @@ impl Material {
 pub(super) struct Batches {
     draws: Vec<Draw>,
     next: usize,
-    decoded: Option<Pictures>,
+    decoded: Option<Pictures<Vec<PixelValues>>>,
     views: Views,
     wording: Wording,
 }
@@ -192,16 +189,48 @@ impl Batches {
         encoder: &Encoder,
         size: usize,
         step: u64,
-    ) -> Result<Batch, TrainError> {
+    ) -> Result<(Batch, Served), TrainError> {
         let end = (self.next + size).min(self.draws.len());
-        let drawn = &self.draws[self.next..end];
+        let drawn = self.draws[self.next..end].to_vec();
         self.next = end;
+        let (images, draws, bad) = self.seen(&drawn, material, encoder)?;
+        let pairs: Vec<usize> = draws.iter().map(|&d| material.pair(d)).collect();
+        let pictures: Vec<i64> = pairs.iter().map(|&pair| pair as i64).collect();
+        let (mut images, mut picture_keys) = (images, pictures.clone());
+        let mut of_classes = Vec::new();
+        if let (Some(classes), Seen::Pooled(pooled)) = (&material.class_pictures, &images) {
+            let more = classes.draw(encoder, step, material.sets.len())?;
+            images = Seen::Pooled(Tensor::f_cat(&[pooled, &more.images], 0)?);
+            picture_keys.extend(more.draws.iter().map(|draw| -1 - draw.pair as i64));
+            of_classes = more.draws;
+        }
+        let words = material.texts.as_ref().map(|texts| -> Result<Words, TrainError> {
+            let mut drawn = texts.captions(&draws, &pairs);
+            drawn.extend(texts.of_classes(&of_classes));
+            drawn.extend(texts.negatives(&draws, &pairs, self.wording.epoch));
+            let pooled = texts.pooled(&drawn, &self.wording, encoder)?;
+            Ok(Words { pooled, keys: drawn.iter().map(|text| text.meaning).collect() })
+        });
+        let words = words.transpose()?;
+        let class = |&pair: &usize| material.classes.get(pair).copied();
+        let class_keys = pairs.iter().filter_map(class).collect();
+        Ok((Batch { images, words, picture_keys, class_keys }, Served { pictures, bad }))
+    }
+
+    /// The pictures of `drawn`, the draws whose pictures can be used, and those that cannot.
+    fn seen(
+        &mut self,
+        drawn: &[Draw],
+        material: &Material,
+        encoder: &Encoder,
+    ) -> Result<(Seen, Vec<Draw>, Vec<BadSample>), TrainError> {
         let (mut draws, mut bad) = (Vec::with_capacity(drawn.len()), Vec::new());
-        let images = match (&material.images, &mut self.decoded) {
+        let seen = match (&material.images, &mut self.decoded) {
             (Images::Pooled { pooled, rows }, _) => {
                 draws.extend_from_slice(drawn);
                 let rows: Vec<i64> = drawn.iter().map(|&d| rows[material.pair(d)]).collect();
-                pooled.f_index_select(0, &encoder.moved(&Tensor::from_slice(&rows))?)?
+                let rows = encoder.moved(&Tensor::from_slice(&rows))?;
+                Seen::Pooled(pooled.f_index_select(0, &rows)?)
             }
             (Images::Begun { views, rows, blocks }, _) => {
                 draws.extend_from_slice(drawn);
@@ -210,15 +239,16 @@ impl Batches {
                     views[mirrored].f_get(rows[material.pair(*draw)])
                 };
                 let rows = drawn.iter().map(row).collect::<Result<Vec<_>, _>>()?;
-                encoder.rest(&Tensor::f_stack(&rows, 0)?, *blocks)?
+                Seen::Pooled(encoder.rest(&Tensor::f_stack(&rows, 0)?, *blocks)?)
             }
             (Images::Live, decoded) => {
                 let results = decoded.iter_mut().flatten().take(drawn.len());
-                let mut pixels: Vec<PixelValues> = Vec::with_capacity(drawn.len());
+                let mut pixels: Vec<Vec<PixelValues>> = Vec::new(); // by view, then by draw
                 for (&draw, result) in drawn.iter().zip(results) {
                     match result {
-                        Ok(image) => {
-                            pixels.push(image);
+                        Ok(seen) => {
+                            pixels.resize_with(seen.len(), Vec::new);
+                            pixels.iter_mut().zip(seen).for_each(|(all, one)| all.push(one));
                             draws.push(draw);
                         }
                         Err(sample) => bad.push(sample),
@@ -228,45 +258,46 @@ impl Batches {
                     let (set, first) = (material.sets[drawn[0].set].name(), first.clone());
                     return Err(EncoderError::NoPicture { set, first }.into());
                 }
-                encoder.pooled_pixels(&pixels)?
+                let view = |images: &Vec<PixelValues>| encoder.moved(&pixel_batch(images)?);
+                Seen::Pixels(pixels.iter().map(view).collect::<Result<_, _>>()?)
             }
         };
-        let pairs: Vec<usize> = draws.iter().map(|&d| material.pair(d)).collect();
-        let mut drawn = material.texts.captions(&draws, &pairs);
-        let pictures: Vec<i64> = pairs.iter().map(|&pair| pair as i64).collect();
-        let (mut images, mut picture_keys) = (images, pictures.clone());
-        if let Some(classes) = &material.class_pictures {
-            let more = classes.draw(encoder, step, material.sets.len())?;
-            images = Tensor::f_cat(&[images, more.images], 0)?;
-            picture_keys.extend(more.draws.iter().map(|draw| -1 - draw.pair as i64));
-            drawn.extend(material.texts.of_classes(&more.draws));
-        }
-        drawn.extend(material.texts.negatives(&draws, &pairs, self.wording.epoch));
-        let texts = material.texts.pooled(&drawn, &self.wording, encoder)?;
-        let text_keys = drawn.iter().map(|text| text.meaning).collect();
-        Ok(Batch { images, texts, pictures, picture_keys, text_keys, bad })
+        Ok((seen, draws, bad))
     }
 }
 
-impl Batch {
-    /// What of all texts `[B + N, …]` belongs to the captions, and what to the negatives.
-    pub(super) fn part(&self, texts: &Tensor) -> (Tensor, Tensor) {
-        let (pairs, all) = (self.picture_keys.len() as i64, self.text_keys.len() as i64);
-        (texts.narrow(0, 0, pairs), texts.narrow(0, pairs, all - pairs))
-    }
+/// How `views` look at the pictures of an epoch.
+///
+/// # Errors
+/// [`ProcessorError`] for a size that cannot be shown.
+pub(super) fn looks(
+    views: &[View],
+    encoder: &Encoder,
+    seed: u64,
+    epoch: u64,
+) -> Result<Vec<Look>, ProcessorError> {
+    let look = |view: &View| {
+        let processor = match view.side {
+            Some(side) => of_side(&encoder.processor, side)?,
+            None => encoder.processor.clone(),
+        };
+        let views = Views { augmentation: view.augmentation, seed, epoch };
+        Ok(Look { views, processor })
+    };
+    views.iter().map(look).collect()
+}
 
-    /// Which pairs are no negatives to each other; and which of the negatives that were given say the
-    /// same as an image's caption, bool `[B, N]`, where there are any.
-    pub(super) fn same(&self, encoder: &Encoder) -> Result<(Related, Option<Tensor>), TrainError> {
-        let pictures = encoder.moved(&Tensor::from_slice(&self.picture_keys))?; // [B]
-        let texts = encoder.moved(&Tensor::from_slice(&self.text_keys))?; // [B + N]
-        let (captions, negatives) = self.part(&texts);
-        let given = self.text_keys.len() > self.picture_keys.len();
-        let excluded = given
-            .then(|| captions.unsqueeze(1).f_eq_tensor(&negatives.unsqueeze(0)))
-            .transpose()?;
-        Ok((related_pairs(&pictures, &captions), excluded))
+/// Numbers the classes of all sets by their names; one a pair over all sets.
+fn class_keys(sets: &[Arc<Dataset>]) -> Vec<i64> {
+    let mut known: HashMap<&str, i64> = HashMap::new();
+    let mut keys = Vec::new();
+    for set in sets {
+        for class in set.pairs.iter().filter_map(|pair| pair.class) {
+            let next = known.len() as i64;
+            keys.push(*known.entry(&set.classes[class]).or_insert(next));
+        }
     }
+    keys
 }
 
 /// Refuses what a recipe wants to vary where a locked tower answers from the cache.
@@ -284,13 +315,30 @@ fn refuse_unseen(recipe: &Recipe, encoder: &Encoder) -> Result<(), TrainError> {
 
 /// The recipe's sets, with the further captions that it asks for.
 fn open_sets(run: &Run, around: &mut Surroundings<'_>) -> Result<Vec<Arc<Dataset>>, TrainError> {
-    let open = |data: &DataSection| Dataset::open(&data.path, &data.templates);
+    let method = &run.recipe.train.method;
+    let open = |data: &DataSection| opened(data, method);
     let mut sets = run.recipe.data.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     if let Some(section) = &run.recipe.text.back_translation {
         let added = back_translation::add_captions(&mut sets, &section.command, &run.cache())?;
         around.watch.say(&format!("{added} captions added by back translation"));
     }
     Ok(sets.into_iter().map(Arc::new).collect())
+}
+
+/// A set with what `method` reads of it.
+///
+/// # Errors
+/// [`TrainError::NothingSaid`] where it has pictures alone, [`TrainError::Data`] where it cannot be
+/// opened at all.
+pub(super) fn opened(data: &DataSection, method: &Method) -> Result<Dataset, TrainError> {
+    if method.reads() == Reads::Nothing {
+        return Ok(Dataset::pictures(&data.path)?);
+    }
+    let told = |source| match Dataset::pictures(&data.path) {
+        Ok(set) => TrainError::NothingSaid { method: method.name(), set: set.name(), source },
+        Err(_) => source.into(),
+    };
+    Dataset::open(&data.path, &data.templates).map_err(told)
 }
 
 /// The pictures as the loop draws them, and what the image tower answers for all of them before the first

@@ -5,9 +5,10 @@
 //! Invariant: after a checkpoint and a resume the same losses follow as without the stop. Nothing in
 //! a step is random but its draws, and those are a function of (seed, epoch).
 
+mod card;
 mod class_pictures;
+mod collapse;
 mod divergence;
-mod dropout;
 mod ema;
 mod gpu;
 mod ledger;
@@ -16,7 +17,7 @@ mod objective;
 mod parameters;
 mod texts;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use clip::config::LOGIT_SCALE_MAX;
@@ -25,7 +26,6 @@ use tch::Tensor;
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::curves::Curves;
-use crate::data::augment::Views;
 use crate::data::augment::text::back_translation::BackTranslationError;
 use crate::data::augment::text::wordnet::WordNetError;
 use crate::data::{DataError, mixture};
@@ -33,16 +33,17 @@ use crate::device::Placement;
 use crate::encoder::pooled::Pass;
 use crate::encoder::{Encoder, EncoderError};
 use crate::eval::{self, CaptionFigures, Embedder, EvalError, LabelFigures, RunEmbedder};
-use crate::model::{Differences, LOGIT_BIAS, LOGIT_SCALE, ModelError, Side};
-use crate::objectives::{Negatives, Pairs};
+use crate::methods::{self, Branch, Learner, MethodError, Momentum};
+use crate::model::{Differences, LOGIT_SCALE, ModelError, Side};
 use crate::optimizer::{Gradients, Optimizer, StateError};
 use crate::run::{Run, RunError};
 use crate::schedule;
 use crate::watch::{Stop, Watch};
 
+use card::Card;
+use collapse::Spread;
 pub use divergence::Divergence;
 use divergence::{Broken, divergence};
-use dropout::Dropout;
 use ema::Average;
 use ledger::{Ledger, Step};
 pub use material::HeldOut;
@@ -93,6 +94,44 @@ pub enum TrainError {
     /// The model.
     #[error(transparent)]
     Encoder(#[from] EncoderError),
+    /// Captions or classes that are not there.
+    #[error(
+        "train.method = \"{method}\" reads what is said of pictures, and {set} does not say it; put \
+         captions or classes beside the pictures, or train on pictures alone, as with \"simclr\""
+    )]
+    NothingSaid {
+        /// The method.
+        method: &'static str,
+        /// The set.
+        set: String,
+        /// What was found in their place.
+        source: DataError,
+    },
+    /// Captions where classes are read.
+    #[error(
+        "train.method = \"{method}\" reads classes, and {set} has captions; put its pictures into \
+         folders of classes, or train with \"clip\" or \"slip\""
+    )]
+    NoClasses {
+        /// The method.
+        method: &'static str,
+        /// The set.
+        set: String,
+    },
+    /// Nothing to tell apart.
+    #[error(
+        "train.method = \"{method}\" tells classes apart, but all pictures are of \"{class}\"; add \
+         pictures of another class, or train on pictures alone, as with \"simclr\""
+    )]
+    OneClass {
+        /// The method.
+        method: &'static str,
+        /// The class.
+        class: String,
+    },
+    /// The method.
+    #[error(transparent)]
+    Method(#[from] MethodError),
     /// Synonyms.
     #[error(transparent)]
     WordNet(#[from] WordNetError),
@@ -224,6 +263,9 @@ struct FiguresLine<'a> {
     /// Where `found` is of their average.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_weights: Option<Found<'a>>,
+    /// How the embeddings of the last batch lie.
+    #[serde(flatten)]
+    spread: Option<Spread>,
 }
 
 /// Figures as a line has them: recall of pictures by words at the top level.
@@ -261,6 +303,9 @@ fn all_steps(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
     let recipe = &run.recipe;
     let mut encoder = Encoder::from_recipe(recipe)?;
     let place = Placement::choose(recipe.train.precision);
+    let method = methods::of(recipe, &encoder);
+    method.check(&encoder)?;
+    methods::add_heads(&mut encoder, &method.heads(), recipe);
     encoder.place(place.device, place.kind)?;
     around.watch.say(&format!("training {place}"));
     let held_out = HeldOut::open(recipe)?;
@@ -269,12 +314,17 @@ fn all_steps(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
     let mut optimizer = Optimizer::new(recipe.train.optimizer, recipe.train.weight_decay);
     let average = |decay| Average::begin(decay, &parameters);
     let mut average = recipe.train.ema.map(average).transpose()?;
+    let momentum = |first| Momentum::begin(first, &encoder, &parameters);
+    let mut momentum = method.momentum().map(momentum).transpose()?;
     let mut step = 0;
     if let Some(checkpoint) = resumable(run)? {
         resume(&mut encoder, &checkpoint)?;
         optimizer.restore(checkpoint.step, checkpoint.optimizer, &parameters)?;
         if let Some(average) = &mut average {
             average.restore(checkpoint.average, &parameters)?;
+        }
+        if let Some(momentum) = &mut momentum {
+            momentum.restore(checkpoint.momentum, &parameters)?;
         }
         step = checkpoint.step;
         around.watch.say(&format!("going on after step {step}"));
@@ -285,37 +335,29 @@ fn all_steps(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
     let total = per_epoch * recipe.train.epochs;
     let mut ledger = Ledger::new(run, metrics, total);
     let logit_scale = encoder.weights.get(LOGIT_SCALE)?.shallow_clone();
-    let logit_bias = encoder.weights.get(LOGIT_BIAS).ok().map(Tensor::shallow_clone);
+    let views = method.views(&recipe.image);
     let mut figures = Figures::default();
     let mut broken = BTreeSet::new();
+    let mut seen = None;
 
     while step < total {
         let epoch = step / per_epoch;
         let draws = mixture::plan(&material.shapes, recipe.train.seed, epoch);
         let done = (step % per_epoch) as usize;
         let rest = &draws[done * recipe.train.batch_size..];
-        let views = Views::of(&recipe.image, recipe.train.seed, epoch);
-        let mut batches = material.batches(rest, views, &encoder, around.threads);
+        let looks = material::looks(&views, &encoder, recipe.train.seed, epoch);
+        let mut batches =
+            material.batches(rest, looks.map_err(EncoderError::from)?, around.threads);
         while step < total && step / per_epoch == epoch {
             let waited = batches.waited();
-            let batch = batches.next(&material, &encoder, recipe.train.batch_size, step)?;
+            let (batch, served) =
+                batches.next(&material, &encoder, recipe.train.batch_size, step)?;
             ledger.settle(around.watch)?;
-            let dropout = Dropout { encoder: &encoder, recipe, step };
-            let images = dropout.embed(Side::Image, &batch.images)?; // [B, D]
-            let texts = dropout.embed(Side::Text, &batch.texts)?; // [B + N, D]
-            let (texts, wrong) = batch.part(&texts); // [B, D], [N, D]
-            let (related, excluded) = batch.same(&encoder)?;
-            let negatives = excluded.as_ref().map(|excluded| Negatives { texts: &wrong, excluded });
-            let pairs = Pairs {
-                images: &images,
-                texts: &texts,
-                logit_scale: &logit_scale,
-                logit_bias: logit_bias.as_ref(),
-                related: &related,
-                negatives,
-            };
-            let loss = recipe.train.objective.loss(&pairs)?; // []
-            let gradients = Gradients::of(&loss, &parameters, recipe.train.grad_clip)?;
+            let online = Branch { encoder: &encoder, weights: &encoder.weights };
+            let followed = momentum.as_ref().map(|momentum| &momentum.weights);
+            let target = Branch { weights: followed.unwrap_or(&encoder.weights), ..online };
+            let made = method.step(&batch, &Learner { online, target, step })?;
+            let gradients = Gradients::of(&made.loss, &parameters, recipe.train.grad_clip)?;
             let (schedule, warmup) = (&recipe.train.schedule, recipe.train.warmup_steps);
             let rate = schedule::share(schedule, step, warmup, total);
             optimizer.step(&parameters, &gradients, rate)?;
@@ -323,10 +365,14 @@ fn all_steps(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
                 let _ = logit_scale.shallow_clone().clamp_(0.0, f64::from(LOGIT_SCALE_MAX));
             });
             step += 1;
+            seen = Some(made.embeddings.map(|embeddings| embeddings.detach()));
             if let Some(average) = &mut average {
                 average.follow(&parameters, step)?;
             }
-            for sample in batch.bad {
+            if let Some(momentum) = &mut momentum {
+                momentum.follow(&parameters, step, total)?;
+            }
+            for sample in served.bad {
                 if broken.insert(sample.key.clone()) {
                     around.watch.say(&format!("{} left out: {}", sample.key, sample.reason));
                 }
@@ -336,13 +382,14 @@ fn all_steps(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
                 epoch: epoch + 1,
                 learning_rate: rate * encoder.rates.highest(),
                 waited: batches.waited().saturating_sub(waited),
-                pictures: batch.pictures,
-                figures: ledger::figures(&loss, &gradients.norm, &logit_scale)?,
+                pictures: served.pictures,
+                figures: ledger::figures(&made.loss, &gradients.norm, &logit_scale)?,
             };
             ledger.add(handed_over, around.watch)?;
             if around.stop.asked() {
                 ledger.settle(around.watch)?;
-                checkpoint(run, &encoder, &optimizer, average.as_ref(), step)?;
+                let momentum = momentum.as_ref().map(|momentum| momentum.state(&parameters));
+                checkpoint(run, &encoder, &optimizer, (average.as_ref(), momentum), step)?;
                 curves.redraw(around.watch);
                 let unusable = material.unusable() + broken.len();
                 return Ok(Outcome { steps: step, finished: false, unusable, figures });
@@ -353,12 +400,22 @@ fn all_steps(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
             let last;
             let found = measure_now(run, &mut encoder, average.as_ref(), &held_out, around);
             (figures, last) = found.map_err(|error| unmeasured(run, error, step))?;
-            ledger.metrics.add(&figures.line(step, epoch + 1, last.as_ref()))?;
+            let spread = seen.as_ref().map(Spread::of).transpose()?.flatten();
+            let line = figures.line(step, epoch + 1, last.as_ref());
+            ledger.metrics.add(&FiguresLine { spread, ..line })?;
             curves.redraw(around.watch);
             let of = if average.is_some() { ", average of the weights" } else { "" };
-            around.watch.say(&format!("epoch {}{of}: {}", epoch + 1, figures.sentence()));
+            let found = match (figures.sentence(), &spread) {
+                (nothing, Some(spread)) if nothing.is_empty() => spread.to_string(),
+                (words, _) => words,
+            };
+            around.watch.say(&format!("epoch {}{of}: {found}", epoch + 1));
+            let card = Card { recipe, step, total, found, spread, cure: method.cure() };
+            card.warning().iter().for_each(|warning| around.watch.say(warning));
+            card.write(run)?;
         }
-        checkpoint(run, &encoder, &optimizer, average.as_ref(), step)?;
+        let followed = momentum.as_ref().map(|momentum| momentum.state(&parameters));
+        checkpoint(run, &encoder, &optimizer, (average.as_ref(), followed), step)?;
         ledger.resume();
     }
     let unusable = material.unusable() + broken.len();
@@ -378,7 +435,7 @@ fn checkpoint(
     run: &Run,
     encoder: &Encoder,
     optimizer: &Optimizer,
-    average: Option<&Average>,
+    (average, momentum): (Option<&Average>, Option<BTreeMap<String, Tensor>>),
     step: u64,
 ) -> Result<(), TrainError> {
     let (weights, towers) = (learned_state(encoder), encoder.digest.clone());
@@ -389,7 +446,8 @@ fn checkpoint(
         }
     }
     let average = average.map(Average::state).unwrap_or_default();
-    let all = Checkpoint { step, weights, optimizer: optimizer.state(), average, towers };
+    let (optimizer, momentum) = (optimizer.state(), momentum.unwrap_or_default());
+    let all = Checkpoint { step, weights, optimizer, average, momentum, towers };
     all.save(&run.checkpoints())?;
     Ok(())
 }
@@ -472,7 +530,8 @@ pub fn pass<'a>(
 
 impl Figures {
     fn line<'a>(&'a self, step: u64, epoch: u64, last: Option<&'a Self>) -> FiguresLine<'a> {
-        FiguresLine { step, epoch, found: self.found(), last_weights: last.map(Self::found) }
+        let last_weights = last.map(Self::found);
+        FiguresLine { step, epoch, found: self.found(), last_weights, spread: None }
     }
 
     fn found(&self) -> Found<'_> {

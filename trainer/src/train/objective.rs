@@ -1,60 +1,47 @@
-//! From the recipe's objective to the loss of a batch, and what it demands of the sets.
+//! What a recipe's method and objective demand of the sets.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tch::Tensor;
-
 use super::TrainError;
 use crate::data::Dataset;
-use crate::model::{LOGIT_BIAS, ModelError};
-use crate::objectives::{
-    Pairs, Triplets, dcl, info_nce, info_nce_with_negative_texts, margin_in_batch, nt_xent,
-    sigmoid, sup_con_pairs, triplet, triplet_in_batch,
-};
-use crate::recipe::Objective;
+use crate::recipe::{Objective, Reads, Recipe};
 
-impl Objective {
-    /// What a batch loses: a scalar, f32.
-    ///
-    /// # Errors
-    /// [`ModelError::Missing`] for a sigmoid loss without a `logit_bias`.
-    pub(super) fn loss(&self, pairs: &Pairs<'_>) -> Result<Tensor, ModelError> {
-        let &Pairs { images, texts, logit_scale, logit_bias, related, negatives } = pairs;
-        Ok(match *self {
-            Self::InfoNce { .. } => match negatives {
-                None => info_nce(images, texts, logit_scale, related),
-                Some(negatives) => {
-                    info_nce_with_negative_texts(images, texts, logit_scale, related, negatives)
-                }
-            },
-            Self::NtXent {} => nt_xent(images, texts, logit_scale, related),
-            Self::Dcl {} => dcl(images, texts, logit_scale, related),
-            Self::SupCon {} => sup_con_pairs(images, texts, logit_scale, related),
-            Self::Sigmoid { .. } => {
-                let absent = || ModelError::Missing { name: LOGIT_BIAS.to_owned() };
-                sigmoid(images, texts, logit_scale, logit_bias.ok_or_else(absent)?, related)
-            }
-            Self::Triplet { margin, mining, distance, .. } => match negatives {
-                None => {
-                    triplet_in_batch(images, texts, related, Triplets { margin, distance, mining })
-                }
-                Some(negatives) => triplet(images, texts, negatives.texts, margin, distance),
-            },
-            Self::Margin { margin, mining } => {
-                margin_in_batch(images, texts, related, margin, mining)
-            }
-        })
+/// Refuses sets from which the recipe's method cannot learn.
+///
+/// # Errors
+/// [`TrainError::NoClasses`] and [`TrainError::OneClass`] for a method that reads classes, and those of
+/// the objective for one that reads captions.
+pub(super) fn check(recipe: &Recipe, sets: &[Arc<Dataset>]) -> Result<(), TrainError> {
+    match recipe.train.method.reads() {
+        Reads::Captions => pairs(&recipe.train.objective, sets),
+        Reads::Classes => several_classes(recipe.train.method.name(), sets),
+        Reads::Nothing => Ok(()),
     }
 }
 
-/// Refuses sets from which `objective` cannot learn.
-///
+fn several_classes(method: &'static str, sets: &[Arc<Dataset>]) -> Result<(), TrainError> {
+    let unlabelled = |set: &&Arc<Dataset>| set.pairs.iter().any(|pair| pair.class.is_none());
+    if let Some(set) = sets.iter().find(unlabelled) {
+        return Err(TrainError::NoClasses { method, set: set.name() });
+    }
+    let shown = |set: &'_ Arc<Dataset>| {
+        let classes = set.pairs.iter().filter_map(|pair| pair.class);
+        classes.map(|class| set.classes[class].clone()).collect::<Vec<_>>()
+    };
+    let mut classes: Vec<String> = sets.iter().flat_map(shown).collect();
+    classes.dedup();
+    match classes.as_slice() {
+        [class] => Err(TrainError::OneClass { method, class: class.clone() }),
+        _ => Ok(()),
+    }
+}
+
 /// # Errors
 /// [`TrainError::NoNegatives`] where all pairs say the same or show the same,
 /// [`TrainError::NoneGiven`] where negatives are to be given and are not,
 /// [`TrainError::LoneClass`] for supervised contrastive where a class has a single picture.
-pub(super) fn check(objective: &Objective, sets: &[Arc<Dataset>]) -> Result<(), TrainError> {
+fn pairs(objective: &Objective, sets: &[Arc<Dataset>]) -> Result<(), TrainError> {
     if objective.takes_given_negatives() {
         given(objective, sets)?;
     }

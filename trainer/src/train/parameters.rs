@@ -7,6 +7,7 @@ use tch::Tensor;
 use super::TrainError;
 use crate::checkpoint::Checkpoint;
 use crate::encoder::Encoder;
+use crate::methods::is_head;
 use crate::model::{Differences, ModelError, OtherShape, Side};
 use crate::optimizer::Parameter;
 
@@ -77,7 +78,7 @@ pub(super) fn resume(encoder: &mut Encoder, checkpoint: &Checkpoint) -> Result<(
 }
 
 /// How `saved` differs from what `encoder` learns. What was measured for a projection may be there or
-/// not: only a training measures it.
+/// not, and so may heads: only a training has them.
 fn differences(encoder: &Encoder, saved: &BTreeMap<String, Tensor>) -> Differences {
     let mut differences = Differences::default();
     let measured = measured(encoder);
@@ -88,7 +89,9 @@ fn differences(encoder: &Encoder, saved: &BTreeMap<String, Tensor>) -> Differenc
                 expected: weight.size(),
                 found: tensor.size(),
             }),
-            Err(_) if !measured.contains(name) => differences.unexpected.push(name.clone()),
+            Err(_) if !measured.contains(name) && !is_head(name) => {
+                differences.unexpected.push(name.clone())
+            }
             _ => {}
         }
     }
@@ -100,6 +103,9 @@ fn differences(encoder: &Encoder, saved: &BTreeMap<String, Tensor>) -> Differenc
 
 fn put_back(encoder: &mut Encoder, weights: &BTreeMap<String, Tensor>) -> Result<(), TrainError> {
     for (name, saved) in weights {
+        if !encoder.weights.has(name) && is_head(name) {
+            continue;
+        }
         if !encoder.weights.has(name) {
             let saved = encoder.moved(saved)?;
             encoder.weights.insert(name.as_str(), saved);

@@ -388,3 +388,39 @@ fn crc(bytes: &[u8]) -> u32 {
         crc
     })
 }
+
+#[test]
+fn a_set_can_be_opened_for_its_pictures_alone_whatever_is_said_of_them() {
+    let folder = Folder::new(&[
+        ("plain/a.jpg", b"one"),
+        ("plain/deep/er/b.png", b"two"),
+        ("plain/a.txt", b"\n"),
+        ("plain/hollow.jpg", b""),
+        ("classes/cat/a.jpg", b"one"),
+        ("table.csv", b"path\nplain/a.jpg\nplain/a.jpg\nplain/none.jpg\n"),
+        (
+            "table.jsonl",
+            b"{\"path\":\"plain/a.jpg\"}\n{\"path\":\"plain/deep/er/b.png\",\"text\":7}\n",
+        ),
+    ]);
+    tiny::write_tar(
+        &folder.at("set.tar"),
+        [("a.jpg", "x"), ("a.cls", "7"), ("b.jpg", "y"), ("c.txt", "words")]
+            .map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())),
+    );
+    let found = |name: &str| {
+        let set = Dataset::pictures(&folder.at(name)).unwrap();
+        assert!(set.pairs.iter().all(|pair| pair.captions.is_empty() && pair.class.is_none()));
+        let keys = |all: Vec<&str>| all.join(" ");
+        let bad = set.bad.iter().map(|b| b.key.as_str()).collect();
+        (keys(set.pairs.iter().map(|p| p.key.as_str()).collect()), keys(bad))
+    };
+    let are = |pairs: &str, bad: &str| (pairs.to_owned(), bad.to_owned());
+    assert_eq!(found("plain"), are("a.jpg deep/er/b.png", "hollow.jpg"));
+    assert_eq!(found("classes"), are("cat/a.jpg", ""));
+    assert_eq!(found("table.csv"), are("plain/a.jpg", "plain/none.jpg"));
+    assert_eq!(found("table.jsonl"), are("plain/a.jpg plain/deep/er/b.png", ""));
+    assert_eq!(found("set.tar"), are("a b", "c"));
+    let refused = Dataset::pictures(&folder.at("")).unwrap_err().to_string();
+    assert!(refused.contains("holds the table"), "{refused}");
+}

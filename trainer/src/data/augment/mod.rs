@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::mixture::{Draw, random};
 
-pub use picture::{Augmentation, PictureView, Views};
+pub use picture::{Augmentation, Look, PictureView, Views};
 pub use text::{TextAugmentation, TextViews};
 
 /// Apart from the streams that [`mixture`](super::mixture) draws from, and from each other's.

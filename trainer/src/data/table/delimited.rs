@@ -4,11 +4,11 @@ use csv::{ByteRecord, ReaderBuilder};
 
 use super::{CAPTION, Entry, NEGATIVE, PICTURE, Row, column, optional_column};
 
-/// All rows behind the header.
+/// All rows behind the header; without `words` their pictures alone.
 ///
 /// # Errors
 /// What is wrong with the header, to follow the table's name.
-pub(super) fn rows(text: &[u8], delimiter: u8) -> Result<Vec<Row>, String> {
+pub(super) fn rows(text: &[u8], delimiter: u8, words: bool) -> Result<Vec<Row>, String> {
     let mut reader = ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(text);
     let header = reader.byte_headers().map_err(|e| format!("cannot be parsed: {e}"))?.clone();
     let names: Vec<&str> = header.iter().map(|n| std::str::from_utf8(n).unwrap_or("")).collect();
@@ -18,8 +18,11 @@ pub(super) fn rows(text: &[u8], delimiter: u8) -> Result<Vec<Row>, String> {
         format!("{reason} in its first line{hint}")
     };
     let picture = column(names.iter().copied(), &PICTURE).map_err(hint)?;
-    let caption = column(names.iter().copied(), &CAPTION).map_err(hint)?;
-    let negative = optional_column(names.iter().copied(), &NEGATIVE).map_err(hint)?;
+    let (mut caption, mut negative) = (None, None);
+    if words {
+        caption = Some(column(names.iter().copied(), &CAPTION).map_err(hint)?);
+        negative = optional_column(names.iter().copied(), &NEGATIVE).map_err(hint)?;
+    }
     let (mut rows, mut record) = (Vec::new(), ByteRecord::new());
     let mut start = reader.position().byte() as usize;
     let mut line = 1 + count(&text[..start], b'\n');
@@ -28,10 +31,11 @@ pub(super) fn rows(text: &[u8], delimiter: u8) -> Result<Vec<Row>, String> {
         let written = without_blank_lines(&text[start..end]);
         line += count(&text[start..end - written.len()], b'\n');
         let content = checked(&record, written, header.len()).and_then(|()| {
+            let caption = caption.map(|at| field(&record, at, "caption")).transpose()?;
             let negative = negative.map(|at| field(&record, at, "negative")).transpose()?;
             Ok(Entry {
                 picture: field(&record, picture, "path")?,
-                captions: vec![field(&record, caption, "caption")?],
+                captions: caption.into_iter().collect(),
                 negatives: negative.into_iter().collect(),
             })
         });
@@ -78,7 +82,7 @@ mod tests {
     use super::*;
 
     fn read(text: &[u8]) -> Vec<(u64, Result<Entry, String>)> {
-        rows(text, b',').unwrap().into_iter().map(|row| (row.line, row.content)).collect()
+        rows(text, b',', true).unwrap().into_iter().map(|row| (row.line, row.content)).collect()
     }
 
     fn says(path: &str, caption: &str) -> Entry {
@@ -121,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_header_without_the_columns_is_refused_with_what_was_looked_for() {
-        let reason = |text: &str| rows(text.as_bytes(), b',').unwrap_err();
+        let reason = |text: &str| rows(text.as_bytes(), b',', true).unwrap_err();
         assert!(reason("a,b\n").contains("none of filepath, path"));
         assert!(reason("path,words\n").contains("none of caption, captions, title"));
         assert!(reason("filepath\ttitle\nx\ty\n").contains("name it .tsv"));

@@ -4,21 +4,25 @@ use serde_json::{Map, Value};
 
 use super::{CAPTION, Entry, NEGATIVE, PICTURE, Row, column, optional_column};
 
-/// All lines but blank ones.
-pub(super) fn rows(text: &[u8]) -> Vec<Row> {
+/// All lines but blank ones; without `words` their pictures alone.
+pub(super) fn rows(text: &[u8], words: bool) -> Vec<Row> {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     let lines = text.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).zip(1..);
     lines
         .filter(|(line, _)| !line.is_empty())
-        .map(|(content, line)| Row { line, content: row(content) })
+        .map(|(content, line)| Row { line, content: row(content, words) })
         .collect()
 }
 
-fn row(line: &[u8]) -> Result<Entry, String> {
+fn row(line: &[u8], words: bool) -> Result<Entry, String> {
     let line = std::str::from_utf8(line).map_err(|_| "is not UTF-8".to_owned())?;
     let object: Map<String, Value> =
         serde_json::from_str(line).map_err(|e| format!("is no JSON object: {e}"))?;
     let names = || object.keys().map(String::as_str);
+    if !words {
+        let picture = text(&object, column(names(), &PICTURE)?)?;
+        return Ok(Entry { picture, captions: Vec::new(), negatives: Vec::new() });
+    }
     let negative = optional_column(names(), &NEGATIVE)?;
     Ok(Entry {
         picture: text(&object, column(names(), &PICTURE)?)?,
@@ -56,7 +60,8 @@ mod tests {
 {"file_name":"b.jpg","text":["two","three"],"negative":"four"}
 {"path":"c.jpg","caption":"five","negatives":["six","seven"]}
 {"path":"d.jpg","caption":"eight","negative":null}"#;
-        let found: Vec<_> = rows(text).into_iter().map(|r| (r.line, r.content.unwrap())).collect();
+        let found: Vec<_> =
+            rows(text, true).into_iter().map(|r| (r.line, r.content.unwrap())).collect();
         let entry = |picture: &str, captions: &[&str], negatives: &[&str]| {
             let texts = |all: &[&str]| all.iter().map(|text| (*text).to_owned()).collect();
             let (captions, negatives) = (texts(captions), texts(negatives));
@@ -85,7 +90,7 @@ mod tests {
             (b"{\"path\":\"a\",\"text\":\"b\",\"negative\":7}", "negative that is no text"),
             (b"{\"path\":\"caf\xe9\",\"text\":\"c\"}", "not UTF-8"),
         ] {
-            let reason = row(line).unwrap_err();
+            let reason = row(line, true).unwrap_err();
             assert!(reason.contains(word), "{reason}");
         }
     }

@@ -83,16 +83,18 @@ pub(super) fn read(
     let unreadable = |source| DataError::Read { path: table.to_owned(), source };
     let text = std::fs::read(table).map_err(unreadable)?;
     to.note(table, &table.metadata().map_err(unreadable)?);
+    let words = to.reads_words;
     let rows = match format {
-        Format::Csv => delimited::rows(&text, b','),
-        Format::Tsv => delimited::rows(&text, b'\t'),
-        Format::JsonLines => Ok(json_lines::rows(&text)),
+        Format::Csv => delimited::rows(&text, b',', words),
+        Format::Tsv => delimited::rows(&text, b'\t', words),
+        Format::JsonLines => Ok(json_lines::rows(&text, words)),
     };
     let rows = rows.map_err(|found| DataError::Columns { path: table.to_owned(), found })?;
     let folder = table.parent().unwrap_or(Path::new(""));
     for picture in by_picture(folder, rows, to) {
         let Picture { written, file, captions, negatives } = picture;
-        let said = Said::Captions { captions, negatives };
+        let said =
+            if to.reads_words { Said::Captions { captions, negatives } } else { Said::Nothing };
         let found = place(&file, to).map(|place| (place, said));
         to.add(format!("{prefix}{written}"), found)?;
     }
@@ -104,7 +106,7 @@ fn by_picture(folder: &Path, rows: Vec<Row>, to: &mut Gathering<'_>) -> Vec<Pict
     let mut pictures: Vec<Picture> = Vec::new();
     let mut of_file: HashMap<PathBuf, usize> = HashMap::new();
     for Row { line, content } in rows {
-        match content.and_then(|entry| picture(folder, entry)) {
+        match content.and_then(|entry| picture(folder, entry, to.reads_words)) {
             Err(reason) => to.bad(format!("line {line}"), reason),
             Ok(more) => match of_file.get(&more.file) {
                 Some(&at) => {
@@ -121,13 +123,13 @@ fn by_picture(folder: &Path, rows: Vec<Row>, to: &mut Gathering<'_>) -> Vec<Pict
     pictures
 }
 
-/// What one row says of its picture.
-fn picture(folder: &Path, entry: Entry) -> Result<Picture, String> {
+/// What one row says of its picture; without `words` it need not say anything.
+fn picture(folder: &Path, entry: Entry, words: bool) -> Result<Picture, String> {
     let Entry { picture: written, captions, negatives } = entry;
     let file = within(folder, &written)?;
     let of_it = |why: String| format!("{written}: {why}");
     let captions = texts(&captions, "caption").map_err(of_it)?;
-    if captions.is_empty() {
+    if words && captions.is_empty() {
         return Err(of_it("its caption is empty".to_owned()));
     }
     let negatives = texts(&negatives, "negative").map_err(of_it)?;

@@ -12,6 +12,7 @@ mod crop;
 mod grayscale;
 mod hue;
 mod jitter;
+mod look;
 mod multi_crop;
 mod saturation;
 mod solarize;
@@ -30,6 +31,7 @@ pub use contrast::contrast;
 pub use grayscale::grayscale;
 pub use hue::hue;
 pub use jitter::{Change, Jitter};
+pub use look::Look;
 pub use multi_crop::{Crops, SizedView, of_side};
 pub use saturation::saturation;
 pub use solarize::solarize;
@@ -81,15 +83,15 @@ impl Default for Augmentation {
     }
 }
 
-impl From<&ImageSection> for Augmentation {
-    /// As a recipe's `[image]` says, or by default.
-    fn from(image: &ImageSection) -> Self {
-        let usual = Self::default();
+impl Augmentation {
+    /// As a recipe's `[image]` says, and as `usual` where it says nothing.
+    #[must_use]
+    pub fn or(image: &ImageSection, usual: Self) -> Self {
         Self {
             crop_scale: image.crop_scale.unwrap_or(usual.crop_scale),
             crop_ratio: image.crop_ratio.unwrap_or(usual.crop_ratio),
             flip: image.flip.unwrap_or(usual.flip),
-            color_jitter: image.color_jitter,
+            color_jitter: image.color_jitter.or(usual.color_jitter),
             color_jitter_probability: image
                 .color_jitter_probability
                 .unwrap_or(usual.color_jitter_probability),
@@ -116,7 +118,7 @@ impl Views {
     /// As a recipe's `[image]` says, or by default.
     #[must_use]
     pub fn of(image: &ImageSection, seed: u64, epoch: u64) -> Self {
-        Self { augmentation: image.into(), seed, epoch }
+        Self { augmentation: Augmentation::or(image, Augmentation::default()), seed, epoch }
     }
 
     /// View `which` (from 0) of one draw on a picture of `size` (width, height).
