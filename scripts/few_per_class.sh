@@ -22,10 +22,10 @@ trap 'rm -rf "$all"' EXIT
 tar -xf "$set" -C "$all"
 mkdir -p "$folder"
 # Keys in the order of the tar, as many of each class as asked for, then all members of these keys.
-tar -tf "$set" | sed -n 's/\.cls$//p' | while read -r key; do
+tar --quoting-style=literal -tf "$set" | sed -n 's/\.cls$//p' | while read -r key; do
     printf '%s\t%s\n' "$(tr -d '[:space:]' <"$all/$key.cls")" "$key"
 done | awk -F '\t' -v few="$few" 'seen[$1]++ < few { print $2 }' >"$all/.keys"
-(cd "$all" && while read -r key; do printf '%s\n' "$key".*; done <.keys) >"$all/.members"
+(cd "$all" && while read -r key; do find "$(dirname "$key")" -maxdepth 1 -name "$(basename "$key").*" ! -name "$(basename "$key").*.*"; done <.keys) >"$all/.members"
 tar -cf "$name" -C "$all" -T "$all/.members"
 cp "$classes" "$folder/classes.txt"
 echo "$name: $(wc -l <"$all/.keys") samples of $(wc -l <"$classes") classes"

@@ -43,7 +43,10 @@ def main(folder: Path) -> None:
             said = said if style in TRAINED else said[:1]
             row = {"image": file.relative_to(folder).as_posix(), "captions": said}
             lines.append(json.dumps(row, ensure_ascii=False))
-        (folder / f"{style}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        table, text = folder / f"{style}.jsonl", "\n".join(lines) + "\n"
+        # What was computed over a table is kept by its time of change.
+        if not table.exists() or table.read_text(encoding="utf-8") != text:
+            table.write_text(text, encoding="utf-8")
         print(f"{style}: {len(lines)} of {len(files)} pictures have a name")
 
 

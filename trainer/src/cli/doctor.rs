@@ -86,6 +86,10 @@ pub(super) fn run(args: &DoctorArgs, stop: &Stop) -> anyhow::Result<Ending> {
         Some(purpose) if args.sets.is_empty() => purpose.sets()?,
         _ => args.sets.clone(),
     };
+    let first =
+        |(at, path): &(usize, &PathBuf)| paths.iter().position(|one| one == *path) == Some(*at);
+    let paths: Vec<PathBuf> =
+        paths.iter().enumerate().filter(first).map(|(_, path)| path.clone()).collect();
     let open = |path: &PathBuf| Dataset::open(path, &templates).map(Arc::new);
     let sets = paths.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     let mut bars = Bars::default();

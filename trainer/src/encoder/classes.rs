@@ -17,12 +17,27 @@ const BETWEEN: &str = ", ";
 /// Texts in a forward pass.
 const TEXTS: usize = 50;
 
-/// Reads a file of classes: a line each, in the order of the classifier's rows, with one name or
-/// several.
+/// Reads a file of classes, as many as the file of the image tower `tower` has a classifier for.
 ///
 /// # Errors
-/// [`EncoderError::Tower`] where it cannot be read, [`EncoderError::Classes`] for a line without a name.
-pub(super) fn read(path: &Path) -> Result<Vec<Vec<String>>, EncoderError> {
+/// As [`parse`]; [`EncoderError::ClassCount`] where there are more or fewer,
+/// [`EncoderError::Model`] for a tower without a classifier.
+pub(super) fn read(path: &Path, tower: &Path) -> Result<Vec<Vec<String>>, EncoderError> {
+    let classes = parse(path)?;
+    let known = Weights::load(tower)?.get("_fc.bias")?.numel();
+    if classes.len() != known {
+        let (path, tower, named) = (path.to_owned(), tower.to_owned(), classes.len());
+        return Err(EncoderError::ClassCount { path, named, tower, known });
+    }
+    Ok(classes)
+}
+
+/// A line is a class, in the order of the classifier's rows, with one name or several.
+///
+/// # Errors
+/// [`EncoderError::Tower`] where the file cannot be read, [`EncoderError::Classes`] for a line without a
+/// name.
+fn parse(path: &Path) -> Result<Vec<Vec<String>>, EncoderError> {
     let unreadable = |source| EncoderError::Tower { path: path.to_owned(), source };
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let line = |(number, line): (usize, &str)| {
@@ -73,9 +88,9 @@ mod tests {
     fn a_line_is_a_class_and_may_have_several_names() {
         let file = std::env::temp_dir().join(format!("classes-{}.txt", std::process::id()));
         std::fs::write(&file, "tench, Tinca tinca\ngoldfish\n").unwrap();
-        assert_eq!(read(&file).unwrap(), [vec!["tench", "Tinca tinca"], vec!["goldfish"]]);
+        assert_eq!(parse(&file).unwrap(), [vec!["tench", "Tinca tinca"], vec!["goldfish"]]);
         std::fs::write(&file, "tench\n \ngoldfish\n").unwrap();
-        let error = read(&file).unwrap_err().to_string();
+        let error = parse(&file).unwrap_err().to_string();
         std::fs::remove_file(&file).unwrap();
         assert!(error.contains("line 2"), "{error}");
     }

@@ -194,6 +194,28 @@ pub enum EncoderError {
         /// From 1.
         line: usize,
     },
+    /// More or fewer classes than the image tower's file has a classifier for.
+    #[error("{} names {named} classes, but {} has a classifier for {known}; a line is a class",
+        path.display(), tower.display())]
+    ClassCount {
+        /// The file of classes.
+        path: PathBuf,
+        /// Its lines.
+        named: usize,
+        /// The image tower's file.
+        tower: PathBuf,
+        /// As it has them.
+        known: usize,
+    },
+    /// A run to begin from knows other classes.
+    #[error(
+        "the run {} knows other classes than model.image.classes; name the same file as its recipe.toml",
+        run.display()
+    )]
+    OtherClasses {
+        /// Its folder.
+        run: PathBuf,
+    },
     /// A context that the text tower has no positions for.
     #[error("model.text.context_length is {asked}, but the tower takes at most {longest} tokens")]
     Context {
@@ -388,8 +410,9 @@ impl Encoder {
         Ok(parts.map_or_else(|| pooled.shallow_clone(), |[own, _]| own))
     }
 
-    /// sha-256 (hex) over the weights of a side's tower that are not learned, whatever file they are from:
-    /// what its locked parts answer depends on nothing else of the model.
+    /// sha-256 (hex) over the configuration of a side's tower and over its weights that are not learned,
+    /// whatever file they are from: what its locked parts answer depends on nothing else of a model
+    /// with the same tokenizer.
     ///
     /// # Errors
     /// [`EncoderError::Model`] where a weight is missing.
@@ -400,6 +423,13 @@ impl Encoder {
             parameters.extend(self.model.classes().map(ClassMixture::names_parameter));
         }
         let mut hasher = Sha256::new();
+        hasher.update(match side {
+            Side::Image => format!("{:?}", self.model.config.vision_config),
+            Side::Text => {
+                let length = self.tokenizer.context_length();
+                format!("{:?}, {length} tokens", self.model.config.text_config)
+            }
+        });
         for Parameter { name, .. } in parameters {
             if self.rates.of(&name) == 0.0 {
                 hasher.update(name.as_bytes());

@@ -59,7 +59,8 @@ impl Origin {
         let mut files = vec![image.as_path(), text.as_path()];
         files.extend(towers.classes);
         let digest = digest(&files)?;
-        let classes = towers.classes.map(classes::read).transpose()?.unwrap_or_default();
+        let classes = towers.classes.map(|file| classes::read(file, &image)).transpose()?;
+        let classes = classes.unwrap_or_default();
         let TextEncoder::Bert = towers.text;
         let bert = bert(&text.with_file_name("config.json"))?;
         let model = model(recipe, dual_encoder(recipe, towers, bert, classes.len()))?;
@@ -94,8 +95,13 @@ impl Origin {
             return Err(EncoderError::OtherTowers { run: run.folder.clone() });
         }
         let theirs = Self::learned(run)?;
+        let both = !theirs.classes.is_empty() && !self.classes.is_empty();
+        if both && theirs.classes != self.classes {
+            return Err(EncoderError::OtherClasses { run: run.folder.clone() });
+        }
         self.take(&theirs.weights)?;
-        (self.digest, self.begins) = (theirs.digest, theirs.begins);
+        self.digest = hex(&Sha256::digest([theirs.digest, self.digest].concat()));
+        self.begins = theirs.begins;
         Ok(self)
     }
 

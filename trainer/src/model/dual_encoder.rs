@@ -78,6 +78,12 @@ impl DualEncoder {
         if dim == 0 {
             return Err(ModelError::Config { key: "projection_dim", rule: "be at least 1" });
         }
+        if config.projection_hidden_size == Some(0) {
+            return Err(ModelError::Config {
+                key: "projection_hidden_size",
+                rule: "be at least 1",
+            });
+        }
         let image_tower = match &config.vision_config {
             VisionConfig::EfficientnetLite(lite) => {
                 ImageTower::EfficientNetLite(EfficientNetLite::new(lite, VISION))
@@ -98,6 +104,9 @@ impl DualEncoder {
         let text_projection = projection("text_projection", text);
         let classes = match &config.vision_config {
             VisionConfig::EfficientnetLite(lite) => {
+                if lite.num_labels == Some(0) {
+                    return Err(ModelError::Config { key: "num_labels", rule: "be at least 1" });
+                }
                 lite.num_labels.map(|labels| ClassMixture::new(lite, labels, text))
             }
             VisionConfig::ClipVision(_) => None,

@@ -219,6 +219,7 @@ impl ModelSection {
             ("model.projection.dim", self.projection.dim.is_some()),
             ("model.projection.kind", self.projection.kind.is_some()),
             ("model.projection.hidden", self.projection.hidden.is_some()),
+            ("model.projection.dropout", self.projection.dropout != 0.0),
         ] {
             if given {
                 let reason = "does not go with model_type = \"clip\", whose towers and projections \
@@ -292,6 +293,11 @@ impl ProjectionSection {
     /// Width of the hidden layer, where the kind has one.
     fn hidden(&self) -> Result<Option<usize>, RecipeError> {
         match (self.kind.unwrap_or(ProjectionKind::Linear), self.hidden) {
+            (ProjectionKind::Linear, None) if self.dropout != 0.0 => wrong(
+                "model.projection.dropout",
+                "goes with kind = \"residual\" alone; model.image.dropout and model.text.dropout are for \
+                 what the towers hand over",
+            ),
             (ProjectionKind::Linear, None) => Ok(None),
             (ProjectionKind::Linear, Some(_)) => wrong(
                 "model.projection.hidden",

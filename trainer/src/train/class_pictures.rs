@@ -81,7 +81,11 @@ impl ClassPictures {
             return Err(cannot("the model has no classes".to_owned()));
         };
         let [mean, std] = encoder.model.projection(Side::Image).measured();
-        let (mean, std) = (encoder.weights.get(&mean)?, encoder.weights.get(&std)?);
+        let (Ok(mean), Ok(std)) = (encoder.weights.get(&mean), encoder.weights.get(&std)) else {
+            let reason = "the run in model.init measured no mean of its pictures; begin from one whose image \
+                          tower was locked, or kept by image.cache";
+            return Err(cannot(reason.to_owned()));
+        };
         let fc = encoder.weights.get(&format!("{CLASSES}_fc.weight"))?;
         let names = encoder.weights.get(&classes.names_parameter().name)?;
         let own = encoder.own_part(Side::Image, pooled)?;

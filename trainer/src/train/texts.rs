@@ -196,8 +196,8 @@ impl Numbered {
         }
         let drawn = if recipe.train.class_pictures > 0 { classes } else { &[] };
         let mut name = |name: &String| {
-            let text: Arc<str> = caption(name).into();
-            number(&Caption { meaning: Arc::clone(&text), text })
+            // As the class of a labelled set means its name, whatever the template.
+            number(&Caption { text: caption(name).into(), meaning: name.to_lowercase().into() })
         };
         let classes = drawn.iter().map(|names| names.iter().map(&mut name).collect()).collect();
         Self { texts, captions, negatives, classes }
