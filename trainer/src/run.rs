@@ -65,16 +65,31 @@ impl Run {
             move |source| RunError::System { verb, path, source }
         };
         std::fs::create_dir_all(folder).map_err(system("make", folder))?;
-        let mut entries = std::fs::read_dir(folder).map_err(system("read", folder))?;
-        if entries.any(|entry| entry.is_ok_and(|e| e.file_name() != "cache")) {
-            return Err(RunError::Taken { path: folder.to_owned() });
-        }
+        Self::free(folder)?;
         let path = folder.join("recipe.toml");
         let text = toml::to_string(&recipe)?;
         write_atomically(&path, text.as_bytes()).map_err(system("write", &path))?;
         let run = Self { folder: folder.to_owned(), recipe };
         std::fs::create_dir_all(run.cache()).map_err(system("make", &run.cache()))?;
         Ok(run)
+    }
+
+    /// Refuses a folder in which no run can begin; one that is not there is as good as an empty one.
+    ///
+    /// # Errors
+    /// [`RunError::Taken`] when it holds something, [`RunError::System`] when it cannot be read.
+    pub fn free(folder: &Path) -> Result<(), RunError> {
+        let path = folder.to_owned();
+        match std::fs::read_dir(folder) {
+            Ok(mut entries) => {
+                match entries.any(|entry| entry.is_ok_and(|e| e.file_name() != "cache")) {
+                    true => Err(RunError::Taken { path }),
+                    false => Ok(()),
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(RunError::System { verb: "read", path, source }),
+        }
     }
 
     /// Opens a run that was begun before.

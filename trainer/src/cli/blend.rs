@@ -76,11 +76,7 @@ pub(super) fn run(args: &BlendArgs, stop: &Stop) -> anyhow::Result<Ending> {
         args.runs.iter().map(|folder| Run::open(folder)).collect::<Result<Vec<_>, _>>()?;
     let first = runs.remove(0);
     let held_out = held_out(args, &first)?;
-    if let Some(out) = &args.out
-        && out.read_dir().is_ok_and(|mut entries| entries.next().is_some())
-    {
-        anyhow::bail!("{} is there already; name another folder with --out", out.display());
-    }
+    args.out.as_deref().map(Run::free).transpose()?;
     let mut bars = Bars::default();
     let mut around = Surroundings { watch: &mut bars, stop, threads: threads() };
     let mut blend = Blend::of(first, &runs)?;
