@@ -16,6 +16,7 @@ mod peers;
 mod program;
 mod scan;
 mod served;
+mod simclr;
 mod timing;
 mod towers;
 mod vectors;
@@ -67,6 +68,8 @@ enum What {
     FullIndex,
     /// A full-size ViT-B/32: a training step beside `PyTorch` and `open_clip`.
     FullStep,
+    /// A step of `SimCLR`, beside lightly.
+    Simclr,
     /// Pictures made ready for training, beside torchvision.
     Augment,
     /// Losses forward and backward beside `open_clip` and lightly, and what memory they need.
@@ -112,15 +115,7 @@ fn main() -> Result<()> {
     if wanted(What::FullIndex) {
         full_clip::measure_indexing(&workshop)?;
     }
-    if wanted(What::FullStep) {
-        full_clip::measure_step()?;
-    }
-    if wanted(What::Augment) {
-        augment::measure(&workshop)?;
-    }
-    if wanted(What::Objectives) {
-        objectives::measure()?;
-    }
+    measure_training(wanted, &workshop)?;
     if wanted(What::Nearest) && !(captions.is_empty() && what.is_empty()) {
         let vectors = work.join("vectors");
         nearest::measure(&vectors::of_shards(&model, &captions, &vectors)?, &counts, &vectors)?;
@@ -144,6 +139,23 @@ fn main() -> Result<()> {
     if named(What::Served) {
         let shard = captions.first().context("`served` wants --captions FILE.tar")?;
         served::measure(&model, shard)?;
+    }
+    Ok(())
+}
+
+/// What training is made of.
+fn measure_training(wanted: impl Fn(What) -> bool, workshop: &Workshop<'_>) -> Result<()> {
+    if wanted(What::FullStep) {
+        full_clip::measure_step()?;
+    }
+    if wanted(What::Simclr) {
+        simclr::measure()?;
+    }
+    if wanted(What::Augment) {
+        augment::measure(workshop)?;
+    }
+    if wanted(What::Objectives) {
+        objectives::measure()?;
     }
     Ok(())
 }

@@ -1,0 +1,112 @@
+//! How many steps of `SimCLR` a second are made here, as `bench/peers/simclr_step.py` prints it for
+//! `lightly`: image tower, projector, loss, backward and `AdamW` over two views of a batch, in f32.
+//!
+//! ```console
+//! $ cargo run --release -p clipsight-trainer --example simclr_step -- --batch 128
+//! ```
+//! Computes where `clipsight-trainer train` would: on the first CUDA device, else on the CPU.
+#![expect(clippy::print_stdout, reason = "this is a program whose answer is its output")]
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use clap::Parser;
+use clipsight_trainer::device::Placement;
+use clipsight_trainer::encoder::Encoder;
+use clipsight_trainer::methods::{self, Batch, Branch, Learner, Seen};
+use clipsight_trainer::optimizer::{Gradients, Optimizer, Parameter};
+use clipsight_trainer::recipe::{Recipe, load};
+use tch::{Device, Kind, Tensor};
+
+/// Steps before the clock starts.
+const WARM_UP: usize = 3;
+
+/// Measures the steps of a recipe's method over pictures that are noise.
+#[derive(Parser)]
+struct Arguments {
+    /// The recipe; its sets are not opened.
+    #[arg(long, default_value = "recipes/alone.toml")]
+    recipe: PathBuf,
+    /// Pictures of a step, each seen twice.
+    #[arg(long, default_value_t = 128)]
+    batch: i64,
+    /// Steps that count.
+    #[arg(long, default_value_t = 10)]
+    steps: usize,
+    /// Threads of libtorch on a CPU.
+    #[arg(long, default_value_t = 2)]
+    threads: i32,
+}
+
+fn main() -> Result<()> {
+    clipsight_trainer::environment::settle();
+    let arguments = Arguments::parse();
+    tch::set_num_threads(arguments.threads);
+    let sets = ["data=[{ path = \".\" }]", "train.precision=f32"].map(str::to_owned);
+    let recipe = load(&arguments.recipe, &sets)?;
+    let seconds = seconds_of_a_step(&recipe, &arguments)?;
+    let (batch, milliseconds) = (arguments.batch, 1e3 * seconds);
+    println!("| here | {batch} | {milliseconds:.1} ms | {:.2} steps/s |", seconds.recip());
+    Ok(())
+}
+
+fn seconds_of_a_step(recipe: &Recipe, arguments: &Arguments) -> Result<f64> {
+    let mut encoder = Encoder::from_recipe(recipe)?;
+    let place = Placement::choose(recipe.train.precision);
+    let method = methods::of(recipe, &encoder);
+    let views = method.views(&recipe.image).len();
+    ensure!(views == 2, "{} looks at {views} views, not two", recipe.train.method.name());
+    methods::add_heads(&mut encoder, &method.heads(), recipe);
+    encoder.place(place.device, place.kind)?;
+    let parameters = learned(&mut encoder)?;
+    let mut optimizer = Optimizer::new(recipe.train.optimizer, recipe.train.weight_decay);
+    let batch = noise(&encoder, arguments.batch)?;
+    let online = Branch { encoder: &encoder, weights: &encoder.weights };
+    let mut start = Instant::now();
+    for step in 0..WARM_UP + arguments.steps {
+        if step == WARM_UP {
+            wait(place.device);
+            start = Instant::now();
+        }
+        let learner = Learner { online, target: online, step: step as u64 };
+        let loss = method.step(&batch, &learner)?.loss;
+        let gradients = Gradients::of(&loss, &parameters, 0.0)?;
+        optimizer.step(&parameters, &gradients, 1.0)?;
+    }
+    wait(place.device);
+    Ok(start.elapsed().as_secs_f64() / arguments.steps as f64)
+}
+
+/// What the recipe lets learn, asking for gradients.
+fn learned(encoder: &mut Encoder) -> Result<Vec<Parameter>> {
+    let names: Vec<String> = encoder.weights.iter().map(|(name, _)| name.to_owned()).collect();
+    let mut parameters = Vec::new();
+    for name in names {
+        let learning_rate = encoder.rates.of(&name);
+        if learning_rate > 0.0 {
+            let tensor = encoder.weights.get(&name)?.set_requires_grad(true);
+            encoder.weights.insert(name.as_str(), tensor.shallow_clone());
+            let decays = tensor.dim() >= 2;
+            parameters.push(Parameter { name, tensor, learning_rate, decays });
+        }
+    }
+    Ok(parameters)
+}
+
+/// Two views of `count` pictures, on the encoder's device.
+fn noise(encoder: &Encoder, count: i64) -> Result<Batch> {
+    tch::manual_seed(1);
+    let edge = encoder.model.config.vision_config.image_size() as i64;
+    let view = || Tensor::f_randn([count, 3, edge, edge], (Kind::Float, Device::Cpu));
+    let views = [view()?, view()?].map(|view| encoder.moved(&view));
+    let images = Seen::Pixels(views.into_iter().collect::<Result<_, _>>()?);
+    let picture_keys = (0..count).collect();
+    Ok(Batch { images, words: None, picture_keys, class_keys: Vec::new() })
+}
+
+fn wait(device: Device) {
+    if let Device::Cuda(index) = device {
+        tch::Cuda::synchronize(index as i64);
+    }
+}
