@@ -32,6 +32,9 @@ pub struct ImageSection {
     /// How often a learning tower is shown a picture with left and right in each other's place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flip: Option<f64>,
+    /// How often a learning tower is shown a picture turned by one, two or three quarters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub turn: Option<f64>,
     /// How much brightness, contrast and saturation may change, as shares, and hue, as a part of the
     /// color circle.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,7 +103,7 @@ impl ImageSection {
         let cut = self.crop_scale.is_some_and(|scale| scale != [1.0, 1.0]);
         let cut = cut.then_some("image.crop_scale");
         let cut = cut.or(self.crop_ratio.is_some().then_some("image.crop_ratio"));
-        match cut.or(self.color_keys().first().copied()) {
+        match cut.or(self.drawn_keys().first().copied()) {
             Some(key) => wrong(
                 key,
                 "does not go with image.cache, which keeps one answer for each picture; leave one of \
@@ -110,10 +113,11 @@ impl ImageSection {
         }
     }
 
-    /// The keys that are given and change the colors of a picture when it is drawn.
+    /// The keys that are given and change a picture, beside the cut and the mirror, when it is drawn.
     #[must_use]
-    pub fn color_keys(&self) -> Vec<&'static str> {
+    pub fn drawn_keys(&self) -> Vec<&'static str> {
         let keys = [
+            ("image.turn", self.turn.is_some()),
             ("image.color_jitter", self.color_jitter.is_some()),
             ("image.grayscale", self.grayscale.is_some()),
             ("image.blur", self.blur.is_some()),
@@ -126,6 +130,7 @@ impl ImageSection {
     fn validate_colors(&self) -> Result<(), RecipeError> {
         for (key, share) in [
             ("image.flip", self.flip),
+            ("image.turn", self.turn),
             ("image.color_jitter_probability", self.color_jitter_probability),
             ("image.grayscale", self.grayscale),
             ("image.blur", self.blur),

@@ -303,7 +303,7 @@ fn class_keys(sets: &[Arc<Dataset>]) -> Vec<i64> {
 /// Refuses what a recipe wants to vary where a locked tower answers from the cache.
 fn refuse_unseen(recipe: &Recipe, encoder: &Encoder) -> Result<(), TrainError> {
     for (side, tower, keys) in [
-        (Side::Image, "image", recipe.image.color_keys()),
+        (Side::Image, "image", recipe.image.drawn_keys()),
         (Side::Text, "text", recipe.text.drawn_keys()),
     ] {
         if encoder.rates.is_locked(side) && !keys.is_empty() {

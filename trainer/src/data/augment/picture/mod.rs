@@ -16,6 +16,7 @@ mod look;
 mod multi_crop;
 mod saturation;
 mod solarize;
+mod turn;
 mod view;
 
 use clip::image::{ImageProcessor, RgbImage, View};
@@ -35,6 +36,7 @@ pub use look::Look;
 pub use multi_crop::{Crops, SizedView, of_side};
 pub use saturation::saturation;
 pub use solarize::solarize;
+pub use turn::turn;
 pub use view::PictureView;
 
 /// Channels from here on are inverted by a solarization, as `BYOL`, `SwAV` and `DINO` have it.
@@ -49,6 +51,8 @@ pub struct Augmentation {
     pub crop_ratio: [f64; 2],
     /// How often left and right change places, 0 to 1.
     pub flip: f64,
+    /// How often it is turned by one, two or three quarters, 0 to 1.
+    pub turn: f64,
     /// How much brightness, contrast and saturation may change, as a share, and hue, as a part of the
     /// color circle; none for no such change.
     pub color_jitter: Option<[f64; 4]>,
@@ -73,6 +77,7 @@ impl Default for Augmentation {
             crop_scale: [0.9, 1.0],
             crop_ratio: [0.75, 4.0 / 3.0],
             flip: 0.0,
+            turn: 0.0,
             color_jitter: None,
             color_jitter_probability: 0.8,
             grayscale: 0.0,
@@ -91,6 +96,7 @@ impl Augmentation {
             crop_scale: image.crop_scale.unwrap_or(usual.crop_scale),
             crop_ratio: image.crop_ratio.unwrap_or(usual.crop_ratio),
             flip: image.flip.unwrap_or(usual.flip),
+            turn: image.turn.unwrap_or(usual.turn),
             color_jitter: image.color_jitter.or(usual.color_jitter),
             color_jitter_probability: image
                 .color_jitter_probability
@@ -143,12 +149,14 @@ impl Views {
             (happens(what.grayscale), happens(what.blur), happens(what.solarize));
         let [least, most] = what.blur_sigma;
         let sigma = (least + rng.random::<f64>() * (most - least)) as f32;
+        let (turned, quarters) = (rng.random::<f64>() < what.turn, rng.random_range(1..4));
         let jitter = what.color_jitter.map(|amounts| Jitter::draw(amounts, &mut rng));
         PictureView {
             view: View {
                 cut: cut.cut(what.crop_scale, what.crop_ratio, size, processor),
                 mirrored,
             },
+            quarters: if turned { quarters } else { 0 },
             jitter: jitter.filter(|_| jittered),
             gray,
             blur: blurred.then_some(sigma),
@@ -287,10 +295,26 @@ pub(super) mod tests {
         assert!((420..580).contains(&count(0.5)), "{}", count(0.5));
     }
 
+    #[test]
+    fn pictures_are_turned_as_often_as_asked_each_way_alike() {
+        let mut views = views([1.0, 1.0], 0.0);
+        let count = |views: &Views| {
+            let mut ways = [0; 4];
+            for i in 0..1000 {
+                ways[usize::from(views.view(&draw(i), 0, SIZE, &squash()).quarters)] += 1;
+            }
+            ways
+        };
+        assert_eq!(count(&views), [1000, 0, 0, 0]);
+        views.augmentation.turn = 0.75;
+        assert!(count(&views).iter().all(|ways| (200..300).contains(ways)), "{:?}", count(&views));
+    }
+
     /// Everything on, by chance.
     fn colorful() -> Views {
         let augmentation = Augmentation {
             color_jitter: Some([0.4, 0.4, 0.4, 0.1]),
+            turn: 0.5,
             grayscale: 0.2,
             blur: 0.5,
             solarize: 0.1,

@@ -2,16 +2,18 @@
 
 use clip::image::{ImageProcessor, PixelValues, RgbImage, View};
 
-use super::{Jitter, blur, grayscale, solarize, usual_reach};
+use super::{Jitter, blur, grayscale, solarize, turn, usual_reach};
 
 /// How a picture is looked at; the default is as in evaluation.
 ///
-/// The part is cut, resized and mirrored first, then the colors change, on 8-bit pixels and in the
+/// The part is cut, resized, mirrored and turned first, then the colors change, on 8-bit pixels and in the
 /// order of the fields, as usual recipes have it (`BYOL`, Grill et al. 2020, appendix B).
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct PictureView {
     /// Which part, and from which side.
     pub view: View,
+    /// By how many quarters it is turned, clockwise, 0 to 3.
+    pub quarters: u8,
     /// Changes of the colors.
     pub jitter: Option<Jitter>,
     /// Whether the colors are taken out.
@@ -30,6 +32,7 @@ impl PictureView {
             return processor.process_view(picture, &self.view);
         }
         let mut pixels = processor.view_pixels(picture, &self.view);
+        turn(&mut pixels, self.quarters);
         self.recolor(&mut pixels);
         processor.normalized(&pixels)
     }
