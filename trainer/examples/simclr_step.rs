@@ -14,9 +14,10 @@ use anyhow::{Result, ensure};
 use clap::Parser;
 use clipsight_trainer::device::Placement;
 use clipsight_trainer::encoder::Encoder;
-use clipsight_trainer::methods::{self, Batch, Branch, Learner, Seen};
+use clipsight_trainer::methods::{self, Branch, Learner};
 use clipsight_trainer::optimizer::{Gradients, Optimizer, Parameter};
 use clipsight_trainer::recipe::{Recipe, load};
+use clipsight_trainer::towers::{Images, Inputs, Towers};
 use tch::{Device, Kind, Tensor};
 
 /// Steps before the clock starts.
@@ -61,7 +62,9 @@ fn seconds_of_a_step(recipe: &Recipe, arguments: &Arguments) -> Result<f64> {
     encoder.place(place.device, place.kind)?;
     let parameters = learned(&mut encoder)?;
     let mut optimizer = Optimizer::new(recipe.train.optimizer, recipe.train.weight_decay);
-    let batch = noise(&encoder, arguments.batch)?;
+    let views = noise(&encoder, arguments.batch)?;
+    let learned: Vec<&Tensor> = parameters.iter().map(|parameter| &parameter.tensor).collect();
+    let towers = Towers { encoder: &encoder, target: None, micro_batch: None };
     let online = Branch { encoder: &encoder, weights: &encoder.weights };
     let mut start = Instant::now();
     for step in 0..WARM_UP + arguments.steps {
@@ -70,8 +73,10 @@ fn seconds_of_a_step(recipe: &Recipe, arguments: &Arguments) -> Result<f64> {
             start = Instant::now();
         }
         let learner = Learner { online, target: online, step: step as u64 };
+        let (batch, tape) = towers.forward(inputs(&views))?;
         let loss = method.step(&batch, &learner)?.loss;
-        let gradients = Gradients::of(&loss, &parameters, 0.0)?;
+        let gradients = tape.backward(&loss, &batch, &learned, &towers)?;
+        let gradients = Gradients::limited(gradients, 0.0)?;
         optimizer.step(&parameters, &gradients, 1.0)?;
     }
     wait(place.device);
@@ -95,14 +100,26 @@ fn learned(encoder: &mut Encoder) -> Result<Vec<Parameter>> {
 }
 
 /// Two views of `count` pictures, on the encoder's device.
-fn noise(encoder: &Encoder, count: i64) -> Result<Batch> {
+fn noise(encoder: &Encoder, count: i64) -> Result<[Tensor; 2]> {
     tch::manual_seed(1);
     let edge = encoder.model.config.vision_config.image_size() as i64;
-    let view = || Tensor::f_randn([count, 3, edge, edge], (Kind::Float, Device::Cpu));
-    let views = [view()?, view()?].map(|view| encoder.moved(&view));
-    let images = Seen::Pixels(views.into_iter().collect::<Result<_, _>>()?);
-    let picture_keys = (0..count).collect();
-    Ok(Batch { images, words: None, picture_keys, class_keys: Vec::new() })
+    let view = || -> Result<Tensor> {
+        let noise = Tensor::f_randn([count, 3, edge, edge], (Kind::Float, Device::Cpu))?;
+        Ok(encoder.moved(&noise)?)
+    };
+    Ok([view()?, view()?])
+}
+
+/// A step's pictures, of which no two are the same.
+fn inputs(views: &[Tensor; 2]) -> Inputs {
+    let pictures = views[0].size()[0];
+    Inputs {
+        images: Images::Pixels(views.iter().map(Tensor::shallow_clone).collect()),
+        class_pictures: None,
+        texts: None,
+        picture_keys: (0..pictures).collect(),
+        class_keys: Vec::new(),
+    }
 }
 
 fn wait(device: Device) {

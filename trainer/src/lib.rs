@@ -19,5 +19,6 @@ pub mod recipe;
 pub mod run;
 pub mod schedule;
 pub mod tensor_file;
+pub mod towers;
 pub mod train;
 pub mod watch;

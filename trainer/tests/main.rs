@@ -11,6 +11,7 @@ mod evaluation;
 mod exporting;
 mod layouts;
 mod methods;
+mod micro_batches;
 mod objectives;
 mod operations;
 mod optimizers;

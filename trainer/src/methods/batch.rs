@@ -1,4 +1,4 @@
-//! What a step looks at.
+//! What a step looks at: pairs behind the towers.
 
 use tch::Tensor;
 
@@ -6,26 +6,19 @@ use super::MethodError;
 use crate::encoder::Encoder;
 use crate::objectives::Related;
 
-/// Pictures of one step with what is known of them.
+/// Pictures of one step, as the towers answer them, with what is known of them.
 #[derive(Debug)]
 pub struct Batch {
-    /// How the pictures were seen.
-    pub images: Seen,
+    /// The image tower's answers `[B, hidden]` to each view.
+    pub views: Vec<Tensor>,
+    /// Those of the momentum encoder, without gradients, of a method that has one.
+    pub targets: Vec<Tensor>,
     /// What is said of them, for a method that reads it.
     pub words: Option<Words>,
     /// One a picture, equal for the same picture; below zero for what no picture shows.
     pub picture_keys: Vec<i64>,
     /// One a picture, equal for the same class, for a method that reads classes.
     pub class_keys: Vec<i64>,
-}
-
-/// Pictures on their way through the image tower.
-#[derive(Debug)]
-pub enum Seen {
-    /// Behind it: `[B, hidden]`.
-    Pooled(Tensor),
-    /// Before it: `[B, 3, H, W]` for each view, on the encoder's device.
-    Pixels(Vec<Tensor>),
 }
 
 /// Texts behind the text tower.
@@ -38,22 +31,20 @@ pub struct Words {
 }
 
 impl Batch {
-    /// Exactly `N` views, `[B, 3, H, W]` each.
+    /// Exactly `N` views, `[B, hidden]` each.
     ///
     /// # Errors
     /// [`MethodError::Views`].
     pub fn views<const N: usize>(&self) -> Result<&[Tensor; N], MethodError> {
-        let views = self.all_views();
-        let wrong = MethodError::Views { wanted: N, found: views.len() };
-        views.try_into().map_err(|_| wrong)
+        exactly(&self.views)
     }
 
-    /// All views, none where the tower was run beforehand.
-    pub fn all_views(&self) -> &[Tensor] {
-        match &self.images {
-            Seen::Pooled(_) => &[],
-            Seen::Pixels(views) => views,
-        }
+    /// Exactly `N` views as the momentum encoder answers them, `[B, hidden]` each.
+    ///
+    /// # Errors
+    /// [`MethodError::Views`].
+    pub fn targets<const N: usize>(&self) -> Result<&[Tensor; N], MethodError> {
+        exactly(&self.targets)
     }
 
     /// Which samples show the same picture, which may come several times in an epoch.
@@ -63,6 +54,10 @@ impl Batch {
     pub fn same_picture(&self, encoder: &Encoder) -> Result<Related, MethodError> {
         Ok(Related::by(&[&encoder.moved(&Tensor::from_slice(&self.picture_keys))?]))
     }
+}
+
+fn exactly<const N: usize>(views: &[Tensor]) -> Result<&[Tensor; N], MethodError> {
+    views.try_into().map_err(|_| MethodError::Views { wanted: N, found: views.len() })
 }
 
 impl Words {

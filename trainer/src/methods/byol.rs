@@ -44,10 +44,10 @@ impl Method for Byol {
     }
 
     fn step(&self, batch: &Batch, learner: &Learner<'_>) -> Result<Step, MethodError> {
-        let (views, projector) = (batch.views::<2>()?, self.projector());
+        let projector = self.projector();
         let Learner { online, target, .. } = learner;
-        let targets = tch::no_grad(|| target.embedded(views, &projector))?; // [B, D] each
-        let z = online.through(&projector, &online.pooled(views)?)?; // [B, D] each
+        let targets = tch::no_grad(|| target.embedded(batch.targets::<2>()?, &projector))?; // [B, D] each
+        let z = online.through(&projector, batch.views::<2>()?)?; // [B, D] each
         let p = online.normalized(&online.through(&self.predictor(), &z)?)?; // [B, D] each
         // Equation 2, 2 − 2 cos, once for each view.
         Step::of(foretold(&p, &targets) * 2.0 + 4.0, &online.normalized(&z)?)

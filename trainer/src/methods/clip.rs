@@ -5,7 +5,7 @@
 use tch::Tensor;
 
 use super::dropout::Dropout;
-use super::{Batch, Learner, Method, MethodError, Seen, Step, View, Words};
+use super::{Batch, Learner, Method, MethodError, Step, View, Words};
 use crate::data::augment::Augmentation;
 use crate::encoder::Encoder;
 use crate::model::{LOGIT_BIAS, LOGIT_SCALE, Side};
@@ -27,11 +27,8 @@ impl Method for Clip<'_> {
     }
 
     fn step(&self, batch: &Batch, learner: &Learner<'_>) -> Result<Step, MethodError> {
-        let pooled = match &batch.images {
-            Seen::Pooled(pooled) => pooled.shallow_clone(),
-            Seen::Pixels(_) => learner.online.pooled(batch.views::<1>()?)?.remove(0),
-        };
-        self.joined(&pooled, batch, learner)
+        let [images] = batch.views::<1>()?; // [B, hidden]
+        self.joined(images, batch, learner)
     }
 
     fn cure(&self) -> &'static str {

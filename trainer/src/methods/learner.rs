@@ -17,35 +17,16 @@ pub struct Learner<'a> {
     pub step: u64,
 }
 
-/// Image tower and heads with one set of weights.
+/// Heads with one set of weights.
 #[derive(Debug, Clone, Copy)]
 pub struct Branch<'a> {
-    /// The forward code, and where it computes.
+    /// Where it computes, and in which arithmetic.
     pub encoder: &'a Encoder,
-    /// Those of the image tower and the heads.
+    /// Those of the heads among others.
     pub weights: &'a Weights,
 }
 
 impl Branch<'_> {
-    /// The image tower's answers to each view, `[B, 3, H, W]` → `[B, hidden]`. Views of one size go
-    /// through it together.
-    ///
-    /// # Errors
-    /// [`MethodError::Model`] for a size that the tower does not take.
-    pub fn pooled(&self, views: &[Tensor]) -> Result<Vec<Tensor>, MethodError> {
-        let mut answers = Vec::with_capacity(views.len());
-        for alike in views.chunk_by(|a, b| a.size() == b.size()) {
-            let mut ops = Torch::in_kind(self.weights, self.encoder.kind);
-            let pixels = match alike {
-                [only] => only.shallow_clone(),
-                several => Tensor::f_cat(several, 0)?, // [V · B, 3, H, W]
-            };
-            let pooled = self.encoder.model.image_pooled(&mut ops, &pixels)?; // [V · B, hidden]
-            answers.extend(pooled.f_chunk(alike.len() as i64, 0)?);
-        }
-        Ok(answers)
-    }
-
     /// What a head answers to each of `inputs` by itself, so that each view has batch statistics of its
     /// own: `[B, in]` → `[B, out]`.
     ///
@@ -65,11 +46,11 @@ impl Branch<'_> {
         tensors.iter().map(|tensor| Ok(ops.l2_normalize(tensor)?)).collect()
     }
 
-    /// Views through the image tower and `head`, at length one.
+    /// The tower's answers to each view, `[B, hidden]`, through `head`, at length one.
     ///
     /// # Errors
-    /// As [`Branch::pooled`].
-    pub fn embedded(&self, views: &[Tensor], head: &Head) -> Result<Vec<Tensor>, MethodError> {
-        self.normalized(&self.through(head, &self.pooled(views)?)?)
+    /// As [`Branch::through`].
+    pub fn embedded(&self, pooled: &[Tensor], head: &Head) -> Result<Vec<Tensor>, MethodError> {
+        self.normalized(&self.through(head, pooled)?)
     }
 }

@@ -56,10 +56,10 @@ impl Method for MoCoV3 {
     }
 
     fn step(&self, batch: &Batch, learner: &Learner<'_>) -> Result<Step, MethodError> {
-        let (views, projector) = (batch.views::<2>()?, self.projector());
+        let projector = self.projector();
         let Learner { online, target, .. } = learner;
-        let k = tch::no_grad(|| target.embedded(views, &projector))?; // [B, D] each
-        let z = online.through(&projector, &online.pooled(views)?)?; // [B, D] each
+        let k = tch::no_grad(|| target.embedded(batch.targets::<2>()?, &projector))?; // [B, D] each
+        let z = online.through(&projector, batch.views::<2>()?)?; // [B, D] each
         let q = online.normalized(&online.through(&self.predictor(), &z)?)?; // [B, D] each
         let scale = scale(self.keys.temperature, online.encoder)?;
         let related = batch.same_picture(online.encoder)?;

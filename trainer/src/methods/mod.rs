@@ -2,7 +2,7 @@
 //!
 //! A [`Method`] says which views of a picture a step looks at, which heads stand on the image tower,
 //! what is the target and what the objective; one file each, and the loop does not know which one
-//! runs.
+//! runs. It begins behind the towers: how a batch goes through them is no method's matter.
 //! This room knows nothing of files, schedules, the rules of optimizers or the command line.
 //! Invariant: heads are weights under `heads.…` that a training learns and its checkpoints keep; what
 //! is measured and exported never depends on them.
@@ -34,7 +34,7 @@ use crate::model::{ModelError, Side};
 use crate::objectives::negative_cosine;
 use crate::recipe::{ImageSection, Method as Chosen, Recipe};
 
-pub use batch::{Batch, Seen, Words};
+pub use batch::{Batch, Words};
 pub use heads::{Ending, Head, add_heads, is_head};
 pub use learner::{Branch, Learner};
 pub use momentum::Momentum;

@@ -44,8 +44,7 @@ impl Method for SimSiam {
 
     fn step(&self, batch: &Batch, learner: &Learner<'_>) -> Result<Step, MethodError> {
         let online = learner.online;
-        let pooled = online.pooled(batch.views::<2>()?)?; // [B, hidden] each
-        let z = online.through(&self.projector(), &pooled)?; // [B, D] each
+        let z = online.through(&self.projector(), batch.views::<2>()?)?; // [B, D] each
         let p = online.normalized(&online.through(&self.predictor(), &z)?)?; // [B, D] each
         let z = online.normalized(&z)?; // [B, D] each
         Step::of(foretold(&p, &z) / 2.0, &z)

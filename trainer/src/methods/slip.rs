@@ -44,9 +44,9 @@ impl Method for Slip<'_> {
 
     fn step(&self, batch: &Batch, learner: &Learner<'_>) -> Result<Step, MethodError> {
         let online = learner.online;
-        let pooled = online.pooled(batch.views::<3>()?)?; // [B, hidden] each
-        let joined = self.clip.joined(&pooled[0], batch, learner)?;
-        let z = online.through(&self.projector(), &pooled[1..])?; // [B, D'] each
+        let [told, compared @ ..] = batch.views::<3>()?; // [B, hidden] each
+        let joined = self.clip.joined(told, batch, learner)?;
+        let z = online.through(&self.projector(), compared)?; // [B, D'] each
         let z = online.normalized(&z)?;
         let scale = scale(self.keys.temperature, online.encoder)?;
         let compared = nt_xent(&z[0], &z[1], &scale, &batch.same_picture(online.encoder)?);

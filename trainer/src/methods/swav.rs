@@ -54,7 +54,7 @@ impl Method for SwAv {
     }
 
     fn step(&self, batch: &Batch, learner: &Learner<'_>) -> Result<Step, MethodError> {
-        let (online, views) = (learner.online, batch.all_views());
+        let (online, views) = (learner.online, batch.views.as_slice());
         let wanted = LARGE.0 + self.keys.small_views;
         if views.len() != wanted {
             return Err(MethodError::Views { wanted, found: views.len() });

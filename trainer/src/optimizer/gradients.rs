@@ -23,7 +23,15 @@ impl Gradients {
     /// libtorch's, where the loss depends on nothing that is learned.
     pub fn of(loss: &Tensor, parameters: &[Parameter], max_norm: f64) -> Result<Self, TchError> {
         let leaves: Vec<&Tensor> = parameters.iter().map(|p| &p.tensor).collect();
-        let tensors = Tensor::f_run_backward(&[loss], &leaves, false, false)?;
+        Self::limited(Tensor::f_run_backward(&[loss], &leaves, false, false)?, max_norm)
+    }
+
+    /// `tensors`, one a parameter, undefined where nothing depends on it; the limit as in
+    /// [`Gradients::of`].
+    ///
+    /// # Errors
+    /// libtorch's, where the device has no room.
+    pub fn limited(tensors: Vec<Tensor>, max_norm: f64) -> Result<Self, TchError> {
         let defined = tensors.iter().filter(|gradient| gradient.defined());
         let norms = defined.map(Tensor::f_norm).collect::<Result<Vec<_>, _>>()?;
         let norm = if norms.is_empty() {

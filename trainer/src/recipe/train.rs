@@ -23,6 +23,10 @@ pub struct TrainSection {
     /// knows it, and one of its names.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub class_pictures: usize,
+    /// Pairs that go through the towers at once, where a batch is more than the memory holds; the
+    /// gradient is that of the whole batch all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub micro_batch: Option<usize>,
     /// Passes over the data, as mixed by weight.
     pub epochs: u64,
     /// Steps over which the learning rates rise from zero.
@@ -114,6 +118,12 @@ impl TrainSection {
         }
         if self.batch_size < 2 {
             return wrong("train.batch_size", "must be at least 2: a pair alone has no negatives");
+        }
+        if self.micro_batch == Some(0) {
+            return wrong(
+                "train.micro_batch",
+                "must be at least 1: so many pairs go through at once",
+            );
         }
         if self.epochs == 0 {
             return wrong("train.epochs", "is 0, but nothing is learned in no epoch");

@@ -11,6 +11,7 @@ use crate::methods::MethodError;
 use crate::model::{Differences, ModelError};
 use crate::optimizer::StateError;
 use crate::run::RunError;
+use crate::towers::TowersError;
 
 /// Why a training cannot begin or go on.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +60,9 @@ pub enum TrainError {
     /// The method.
     #[error(transparent)]
     Method(#[from] MethodError),
+    /// A batch on its way through the towers.
+    #[error(transparent)]
+    Passage(#[from] TowersError),
     /// Synonyms.
     #[error(transparent)]
     WordNet(#[from] WordNetError),

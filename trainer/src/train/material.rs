@@ -18,10 +18,11 @@ use crate::data::decode::{Job, Pictures, augmented};
 use crate::data::mixture::{Draw, Shape, batches};
 use crate::data::{BadSample, DataError, Dataset, Pair};
 use crate::encoder::{Encoder, EncoderError};
-use crate::methods::{Batch, Seen, View, Words};
+use crate::methods::View;
 use crate::model::{Side, pixel_batch};
 use crate::recipe::{DataSection, Method, Reads, Recipe};
 use crate::run::Run;
+use crate::towers::{self, Inputs};
 
 /// A deviation below this is a constant, which standardizing would blow up.
 const FLAT: f64 = 1e-6;
@@ -189,32 +190,33 @@ impl Batches {
         encoder: &Encoder,
         size: usize,
         step: u64,
-    ) -> Result<(Batch, Served), TrainError> {
+    ) -> Result<(Inputs, Served), TrainError> {
         let end = (self.next + size).min(self.draws.len());
         let drawn = self.draws[self.next..end].to_vec();
         self.next = end;
         let (images, draws, bad) = self.seen(&drawn, material, encoder)?;
         let pairs: Vec<usize> = draws.iter().map(|&d| material.pair(d)).collect();
         let pictures: Vec<i64> = pairs.iter().map(|&pair| pair as i64).collect();
-        let (mut images, mut picture_keys) = (images, pictures.clone());
-        let mut of_classes = Vec::new();
-        if let (Some(classes), Seen::Pooled(pooled)) = (&material.class_pictures, &images) {
+        let mut picture_keys = pictures.clone();
+        let (mut class_pictures, mut of_classes) = (None, Vec::new());
+        if let Some(classes) = &material.class_pictures {
             let more = classes.draw(encoder, step, material.sets.len())?;
-            images = Seen::Pooled(Tensor::f_cat(&[pooled, &more.images], 0)?);
+            class_pictures = Some(more.images);
             picture_keys.extend(more.draws.iter().map(|draw| -1 - draw.pair as i64));
             of_classes = more.draws;
         }
-        let words = material.texts.as_ref().map(|texts| -> Result<Words, TrainError> {
+        let texts = material.texts.as_ref().map(|texts| -> Result<_, TrainError> {
             let mut drawn = texts.captions(&draws, &pairs);
             drawn.extend(texts.of_classes(&of_classes));
             drawn.extend(texts.negatives(&draws, &pairs, self.wording.epoch));
-            let pooled = texts.pooled(&drawn, &self.wording, encoder)?;
-            Ok(Words { pooled, keys: drawn.iter().map(|text| text.meaning).collect() })
+            let inputs = texts.inputs(&drawn, &self.wording, encoder)?;
+            Ok(towers::Texts { inputs, keys: drawn.iter().map(|text| text.meaning).collect() })
         });
-        let words = words.transpose()?;
+        let texts = texts.transpose()?;
         let class = |&pair: &usize| material.classes.get(pair).copied();
         let class_keys = pairs.iter().filter_map(class).collect();
-        Ok((Batch { images, words, picture_keys, class_keys }, Served { pictures, bad }))
+        let inputs = Inputs { images, class_pictures, texts, picture_keys, class_keys };
+        Ok((inputs, Served { pictures, bad }))
     }
 
     /// The pictures of `drawn`, the draws whose pictures can be used, and those that cannot.
@@ -223,14 +225,14 @@ impl Batches {
         drawn: &[Draw],
         material: &Material,
         encoder: &Encoder,
-    ) -> Result<(Seen, Vec<Draw>, Vec<BadSample>), TrainError> {
+    ) -> Result<(towers::Images, Vec<Draw>, Vec<BadSample>), TrainError> {
         let (mut draws, mut bad) = (Vec::with_capacity(drawn.len()), Vec::new());
         let seen = match (&material.images, &mut self.decoded) {
             (Images::Pooled { pooled, rows }, _) => {
                 draws.extend_from_slice(drawn);
                 let rows: Vec<i64> = drawn.iter().map(|&d| rows[material.pair(d)]).collect();
                 let rows = encoder.moved(&Tensor::from_slice(&rows))?;
-                Seen::Pooled(pooled.f_index_select(0, &rows)?)
+                towers::Images::Pooled(pooled.f_index_select(0, &rows)?)
             }
             (Images::Begun { views, rows, blocks }, _) => {
                 draws.extend_from_slice(drawn);
@@ -239,7 +241,7 @@ impl Batches {
                     views[mirrored].f_get(rows[material.pair(*draw)])
                 };
                 let rows = drawn.iter().map(row).collect::<Result<Vec<_>, _>>()?;
-                Seen::Pooled(encoder.rest(&Tensor::f_stack(&rows, 0)?, *blocks)?)
+                towers::Images::Begun { rows: Tensor::f_stack(&rows, 0)?, blocks: *blocks }
             }
             (Images::Live, decoded) => {
                 let results = decoded.iter_mut().flatten().take(drawn.len());
@@ -258,8 +260,8 @@ impl Batches {
                     let (set, first) = (material.sets[drawn[0].set].name(), first.clone());
                     return Err(EncoderError::NoPicture { set, first }.into());
                 }
-                let view = |images: &Vec<PixelValues>| encoder.moved(&pixel_batch(images)?);
-                Seen::Pixels(pixels.iter().map(view).collect::<Result<_, _>>()?)
+                let view = |images: &Vec<PixelValues>| pixel_batch(images);
+                towers::Images::Pixels(pixels.iter().map(view).collect::<Result<_, _>>()?)
             }
         };
         Ok((seen, draws, bad))

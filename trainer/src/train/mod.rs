@@ -37,6 +37,7 @@ use crate::model::{LOGIT_SCALE, Side};
 use crate::optimizer::{Gradients, Optimizer};
 use crate::run::Run;
 use crate::schedule;
+use crate::towers::Towers;
 use crate::watch::{Stop, Watch};
 
 use card::Card;
@@ -168,6 +169,8 @@ fn all_steps(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
     let mut ledger = Ledger::new(run, metrics, total);
     let logit_scale = encoder.weights.get(LOGIT_SCALE)?.shallow_clone();
     let views = method.views(&recipe.image);
+    let learned: Vec<&Tensor> = parameters.iter().map(|parameter| &parameter.tensor).collect();
+    let micro_batch = recipe.train.micro_batch;
     let mut figures = Figures::default();
     let mut broken = BTreeSet::new();
     let mut seen = None;
@@ -182,14 +185,17 @@ fn all_steps(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
             material.batches(rest, looks.map_err(EncoderError::from)?, around.threads);
         while step < total && step / per_epoch == epoch {
             let waited = batches.waited();
-            let (batch, served) =
+            let (inputs, served) =
                 batches.next(&material, &encoder, recipe.train.batch_size, step)?;
-            ledger.settle(around.watch)?;
             let online = Branch { encoder: &encoder, weights: &encoder.weights };
-            let followed = momentum.as_ref().map(|momentum| &momentum.weights);
-            let target = Branch { weights: followed.unwrap_or(&encoder.weights), ..online };
+            let target = momentum.as_ref().map(|momentum| &momentum.weights);
+            let towers = Towers { encoder: &encoder, target, micro_batch };
+            let (batch, tape) = towers.forward(inputs)?;
+            ledger.settle(around.watch)?;
+            let target = Branch { weights: target.unwrap_or(&encoder.weights), ..online };
             let made = method.step(&batch, &Learner { online, target, step })?;
-            let gradients = Gradients::of(&made.loss, &parameters, recipe.train.grad_clip)?;
+            let gradients = tape.backward(&made.loss, &batch, &learned, &towers)?;
+            let gradients = Gradients::limited(gradients, recipe.train.grad_clip)?;
             let (schedule, warmup) = (&recipe.train.schedule, recipe.train.warmup_steps);
             let rate = schedule::share(schedule, step, warmup, total);
             optimizer.step(&parameters, &gradients, rate)?;

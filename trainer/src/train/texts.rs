@@ -17,6 +17,7 @@ use crate::encoder::{Encoder, EncoderError};
 use crate::model::Side;
 use crate::recipe::Recipe;
 use crate::run::Run;
+use crate::towers::TextInputs;
 
 /// All captions of all sets.
 pub(super) struct Texts {
@@ -129,22 +130,22 @@ impl Texts {
         draws.iter().zip(pairs).filter_map(of).collect()
     }
 
-    /// Pooled texts `[B, hidden]`.
-    pub(super) fn pooled(
+    /// What the text tower is fed, or what it has answered already.
+    pub(super) fn inputs(
         &self,
         captions: &[Drawn],
         wording: &Wording,
         encoder: &Encoder,
-    ) -> Result<Tensor, TrainError> {
+    ) -> Result<TextInputs, TrainError> {
         Ok(match &self.input {
             TextInput::Pooled(pooled) => {
                 let rows: Vec<i64> = captions.iter().map(|caption| caption.row).collect();
-                pooled.f_index_select(0, &encoder.moved(&Tensor::from_slice(&rows))?)?
+                let rows = encoder.moved(&Tensor::from_slice(&rows))?;
+                TextInputs::Pooled(pooled.f_index_select(0, &rows)?)
             }
             TextInput::Tokens(tokens) => {
-                let batch: Vec<&TokenIds> =
-                    captions.iter().map(|caption| &tokens[caption.row as usize]).collect();
-                encoder.pooled_tokens(&batch)?
+                let of = |caption: &Drawn| tokens[caption.row as usize].clone();
+                TextInputs::Tokens(captions.iter().map(of).collect())
             }
             TextInput::Words(texts, augmentation) => {
                 let &Wording { seed, epoch } = wording;
@@ -155,8 +156,7 @@ impl Texts {
                     encoder.tokenizer.encode(&text)
                 };
                 let tokens = captions.iter().map(encode).collect::<Result<Vec<TokenIds>, _>>();
-                let tokens = tokens.map_err(EncoderError::from)?;
-                encoder.pooled_tokens(&tokens.iter().collect::<Vec<_>>())?
+                TextInputs::Tokens(tokens.map_err(EncoderError::from)?)
             }
         })
     }

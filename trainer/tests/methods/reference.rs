@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use clipsight_trainer::encoder::Encoder;
-use clipsight_trainer::methods::{self, Batch, Branch, Learner, Seen, Words};
+use clipsight_trainer::methods::{self, Branch, Learner};
 use clipsight_trainer::model::Weights;
+use clipsight_trainer::towers::{Images, Inputs, TextInputs, Texts, Towers};
 use tch::Tensor;
 
 use super::{recipe, world};
@@ -38,12 +39,13 @@ fn close(what: &str, found: &Tensor, expected: &Tensor) {
 }
 
 /// The views that a method asked for, of those recorded, and what is known of the pictures.
-fn batch(all: &BTreeMap<String, Tensor>, views: usize, words: bool) -> Batch {
+fn inputs(all: &BTreeMap<String, Tensor>, views: usize, words: bool) -> Inputs {
     let view = |number: usize| all[&format!("view{number}")].shallow_clone();
-    let pooled = all["texts"].shallow_clone();
-    Batch {
-        images: Seen::Pixels((0..views).map(view).collect()),
-        words: words.then(|| Words { pooled, keys: (0..6).collect() }),
+    let texts = TextInputs::Pooled(all["texts"].shallow_clone());
+    Inputs {
+        images: Images::Pixels((0..views).map(view).collect()),
+        class_pictures: None,
+        texts: words.then(|| Texts { inputs: texts, keys: (0..6).collect() }),
         picture_keys: (10..16).collect(),
         class_keys: CLASSES.to_vec(),
     }
@@ -87,9 +89,12 @@ fn losses_and_gradients_are_those_of_the_reference_implementations() {
         let online = Branch { encoder: &encoder, weights: &encoder.weights };
         let learner = Learner { online, target: Branch { weights: &target, ..online }, step: 0 };
         let views = method.views(&recipe.image).len();
-        let step = method.step(&batch(&all, views, name == "slip"), &learner).unwrap();
+        let followed = method.momentum().map(|_| &target);
+        let towers = Towers { encoder: &encoder, target: followed, micro_batch: None };
+        let (batch, tape) = towers.forward(inputs(&all, views, name == "slip")).unwrap();
+        let step = method.step(&batch, &learner).unwrap();
         close(&format!("loss of {name}"), &step.loss.detach(), of_it["loss"]);
-        let gradient = Tensor::run_backward(&[&step.loss], &[&last], false, false).remove(0);
+        let gradient = tape.backward(&step.loss, &batch, &[&last], &towers).unwrap().remove(0);
         close(&format!("gradient of {name}"), &gradient, of_it["gradient"]);
     }
 }

@@ -1,0 +1,208 @@
+//! The towers over a batch, and the way back: `GradCache` (Gao et al. 2021, section 3).
+//!
+//! A step is cut behind the towers. [`Towers::forward`] answers pooled outputs that are leaves of
+//! their own: what a method makes of them, heads, batch statistics, objective and scale, sees the
+//! whole batch and knows nothing of how it went through the towers. [`Tape::backward`] takes the
+//! gradients that arrive at the leaves back through the towers. A batch that goes through at once
+//! keeps its graph in between; one that goes through in micro-batches keeps none and goes through a
+//! second time, so that the memory is that of a micro-batch and the gradient that of the whole batch.
+//!
+//! This room knows nothing of files, objectives, the rules of optimizers or the loop.
+//! Invariant: gradients are those of the whole batch, up to the order in which f32 is summed; what
+//! comes out depends on nothing but inputs and weights, so the second way answers as the first did.
+
+mod part;
+mod tape;
+
+use clip::TokenIds;
+use tch::{TchError, Tensor};
+
+use crate::encoder::{Encoder, EncoderError};
+use crate::methods::{Batch, Words};
+use crate::model::Weights;
+
+use part::Part;
+use tape::Passage;
+pub use tape::Tape;
+
+/// Pairs of one step, before the towers.
+#[derive(Debug)]
+pub struct Inputs {
+    /// The pictures, `B` of them.
+    pub images: Images,
+    /// What no picture shows and stands behind them: `[K, …]` as the image tower would answer.
+    pub class_pictures: Option<Tensor>,
+    /// What is said of them, for a method that reads it.
+    pub texts: Option<Texts>,
+    /// One a picture, class pictures included: [`Batch::picture_keys`].
+    pub picture_keys: Vec<i64>,
+    /// One a picture: [`Batch::class_keys`].
+    pub class_keys: Vec<i64>,
+}
+
+/// Pictures, as far as they have come by themselves.
+#[derive(Debug)]
+pub enum Images {
+    /// Behind a locked tower: `[B, hidden]`, on the encoder's device.
+    Pooled(Tensor),
+    /// Behind its first `blocks` blocks, which are locked: f16 `[B, …]`, on the CPU.
+    Begun {
+        /// As [`Encoder::beginnings`] gives them.
+        rows: Tensor,
+        /// How many blocks lie behind them.
+        blocks: usize,
+    },
+    /// Before it: `[B, 3, H, W]` for each view, on the CPU.
+    Pixels(Vec<Tensor>),
+}
+
+/// Texts with what they mean.
+#[derive(Debug)]
+pub struct Texts {
+    /// As far as they have come by themselves.
+    pub inputs: TextInputs,
+    /// [`Words::keys`].
+    pub keys: Vec<i64>,
+}
+
+/// Texts, as far as they have come by themselves.
+#[derive(Debug)]
+pub enum TextInputs {
+    /// Behind a locked tower: `[N, hidden]`, on the encoder's device.
+    Pooled(Tensor),
+    /// Before it.
+    Tokens(Vec<TokenIds>),
+}
+
+/// Why a batch cannot go through the towers.
+#[derive(Debug, thiserror::Error)]
+pub enum TowersError {
+    /// The model.
+    #[error(transparent)]
+    Encoder(#[from] EncoderError),
+    /// libtorch refused.
+    #[error("libtorch cannot take a batch through the towers")]
+    Torch(#[from] TchError),
+}
+
+/// Both towers at this moment of a training.
+#[derive(Debug, Clone, Copy)]
+pub struct Towers<'a> {
+    /// With the weights that learn.
+    pub encoder: &'a Encoder,
+    /// Those of the momentum encoder's image tower, of a method that has one.
+    pub target: Option<&'a Weights>,
+    /// Pairs that go through at once, at least 1; all of a batch where absent. A pair has all its
+    /// views, and a caption or a negative.
+    pub micro_batch: Option<usize>,
+}
+
+impl Towers<'_> {
+    /// The towers' answers to a batch, and what leads back through the towers.
+    ///
+    /// # Errors
+    /// [`TowersError`] for inputs that a tower does not take, or where the device has no room.
+    pub fn forward(&self, inputs: Inputs) -> Result<(Batch, Tape), TowersError> {
+        let Inputs { images, class_pictures, texts, picture_keys, class_keys } = inputs;
+        let (mut views, targets, image) = self.images(images)?;
+        if let Some(more) = class_pictures {
+            let longer = |pooled: &Tensor| Tensor::f_cat(&[pooled, &more], 0);
+            views = views.iter().map(longer).collect::<Result<_, _>>()?; // [B + K, …]
+        }
+        let (words, text) = match texts {
+            Some(Texts { inputs, keys }) => {
+                let (pooled, text) = self.texts(inputs)?;
+                (Some(Words { pooled, keys }), text)
+            }
+            None => (None, None),
+        };
+        let tape = Tape { image, text };
+        let answers = Batch { views, targets, words, picture_keys, class_keys };
+        Ok((leaves(answers, &tape), tape))
+    }
+
+    /// Each view behind the image tower and behind that of the momentum encoder, `[B, hidden]`.
+    fn images(
+        &self,
+        images: Images,
+    ) -> Result<(Vec<Tensor>, Vec<Tensor>, Option<Passage>), TowersError> {
+        let whole = match images {
+            Images::Pooled(pooled) => return Ok((vec![pooled], Vec::new(), None)),
+            Images::Begun { rows, blocks } => Part::Begun { rows, blocks },
+            Images::Pixels(views) => Part::Pixels(views),
+        };
+        let Some(parts) = whole.cut(self.micro_batch) else {
+            let part = whole.placed(self.encoder)?;
+            let targets = self.targets(&part)?;
+            let pooled = part.pooled(self.encoder)?;
+            return Ok((detached(&pooled), targets, Some(Passage::kept(pooled))));
+        };
+        let (mut views, mut targets) = (Vec::new(), Vec::new());
+        for part in &parts {
+            let part = part.placed(self.encoder)?;
+            views.push(tch::no_grad(|| part.pooled(self.encoder))?);
+            targets.push(self.targets(&part)?);
+        }
+        Ok((joined(&views)?, joined(&targets)?, Some(Passage::again(parts, None))))
+    }
+
+    fn targets(&self, part: &Part) -> Result<Vec<Tensor>, TowersError> {
+        let target = self.target.map(|weights| tch::no_grad(|| part.views(self.encoder, weights)));
+        Ok(target.transpose()?.unwrap_or_default())
+    }
+
+    /// Texts behind the text tower, `[N, hidden]`. In micro-batches they go through by their lengths, so
+    /// that short ones are not filled up to the longest.
+    fn texts(&self, texts: TextInputs) -> Result<(Tensor, Option<Passage>), TowersError> {
+        let mut tokens = match texts {
+            TextInputs::Pooled(pooled) => return Ok((pooled, None)),
+            TextInputs::Tokens(tokens) => tokens,
+        };
+        if self.micro_batch.is_none_or(|most| tokens.len() <= most) {
+            let pooled = Part::Tokens(tokens).pooled(self.encoder)?;
+            return Ok((detached(&pooled).remove(0), Some(Passage::kept(pooled))));
+        }
+        let mut order: Vec<usize> = (0..tokens.len()).collect();
+        order.sort_by_key(|&text| tokens[text].ids.len());
+        let mut place = vec![0i64; order.len()];
+        order.iter().enumerate().for_each(|(row, &text)| place[text] = row as i64);
+        tokens = order.iter().map(|&text| tokens[text].clone()).collect();
+        let parts = Part::Tokens(tokens).cut(self.micro_batch).unwrap_or_default();
+        let pooled = |part: &Part| tch::no_grad(|| part.pooled(self.encoder));
+        let pooled = parts.iter().map(pooled).collect::<Result<Vec<_>, _>>()?;
+        let place = self.encoder.moved(&Tensor::from_slice(&place))?;
+        let pooled = joined(&pooled)?.remove(0).f_index_select(0, &place)?; // [N, hidden]
+        let order: Vec<i64> = order.into_iter().map(|text| text as i64).collect();
+        let order = self.encoder.moved(&Tensor::from_slice(&order))?;
+        Ok((pooled, Some(Passage::again(parts, Some(order)))))
+    }
+}
+
+/// The cut: from here on a method works on `answers` by themselves, and gradients arrive at them.
+///
+/// Of a batch that is spread over several processes this is where the rows of all of them come together
+/// before they become leaves: pooled outputs and keys are gathered, so that everyone computes the loss of
+/// the whole batch, and [`Tape::backward`] takes back the rows that are its own.
+fn leaves(answers: Batch, tape: &Tape) -> Batch {
+    let leaf = |learns: bool| move |pooled: Tensor| pooled.set_requires_grad(learns);
+    let views = answers.views.into_iter().map(leaf(tape.image.is_some())).collect();
+    let words = answers.words.map(|Words { pooled, keys }| {
+        let pooled = leaf(tape.text.is_some())(pooled);
+        Words { pooled, keys }
+    });
+    Batch { views, words, ..answers }
+}
+
+fn detached(pooled: &[Tensor]) -> Vec<Tensor> {
+    pooled.iter().map(Tensor::detach).collect()
+}
+
+/// By part and view → by view, all parts one below the other.
+fn joined(parts: &[Vec<Tensor>]) -> Result<Vec<Tensor>, TchError> {
+    let views = parts.first().map_or(0, Vec::len);
+    let view = |number: usize| {
+        let parts: Vec<&Tensor> = parts.iter().map(|part| &part[number]).collect();
+        Tensor::f_cat(&parts, 0)
+    };
+    (0..views).map(view).collect()
+}
