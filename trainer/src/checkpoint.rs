@@ -11,9 +11,6 @@ use tch::Tensor;
 
 use crate::tensor_file::{TensorFile, TensorFileError};
 
-/// Checkpoints that a run keeps.
-const KEPT: usize = 2;
-
 /// The state after a step.
 #[derive(Debug, Default)]
 pub struct Checkpoint {
@@ -71,12 +68,12 @@ pub enum CheckpointError {
 }
 
 impl Checkpoint {
-    /// Writes the checkpoint into `folder` and removes all but the newest two.
+    /// Writes the checkpoint into `folder` and removes all but the newest `kept`, of which it is one.
     ///
     /// # Errors
     /// [`CheckpointError::NoRoom`] where there is none, others where the folder refuses; the
     /// older checkpoints are then still there, and nothing of the new one.
-    pub fn save(&self, folder: &Path) -> Result<PathBuf, CheckpointError> {
+    pub fn save(&self, folder: &Path, kept: usize) -> Result<PathBuf, CheckpointError> {
         let error = |source| CheckpointError::Folder { path: folder.to_owned(), source };
         std::fs::create_dir_all(folder).map_err(error)?;
         let path = folder.join(format!("step-{:08}.safetensors", self.step));
@@ -95,10 +92,18 @@ impl Checkpoint {
         file.words.insert("towers".to_owned(), self.towers.clone());
         file.write(&path).map_err(not_written)?;
         let all = list(folder)?;
-        for old in &all[..all.len().saturating_sub(KEPT)] {
+        for old in &all[..all.len().saturating_sub(kept.max(1))] {
             std::fs::remove_file(old).map_err(error)?;
         }
         Ok(path)
+    }
+
+    /// The files of all checkpoints of `folder`, oldest first; none where there is no folder.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Folder`] where it cannot be read.
+    pub fn files(folder: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
+        list(folder)
     }
 
     /// The file of the newest checkpoint of `folder`, none where there is none yet.
@@ -195,13 +200,15 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_is_read_back_and_two_are_kept() {
+    fn the_newest_is_read_back_and_as_many_as_asked_for_are_kept() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("checkpoints");
         for step in [8, 9, 10] {
-            at(step).save(&folder).unwrap();
+            at(step).save(&folder, 2).unwrap();
         }
         assert_eq!(list(&folder).unwrap().len(), 2);
+        at(10).save(&folder, 3).unwrap();
+        assert_eq!(Checkpoint::files(&folder).unwrap().len(), 2);
         let newest = Checkpoint::newest(&folder).unwrap();
         assert_eq!((newest.step, newest.towers.as_str()), (10, "abc"));
         assert_eq!(newest.weights["p.weight"], Tensor::from_slice(&[10f32]));

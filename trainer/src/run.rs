@@ -117,7 +117,7 @@ impl Run {
         self.folder.join("cache")
     }
 
-    /// The newest two checkpoints.
+    /// The newest checkpoints, as many as `train.keep_checkpoints` says.
     #[must_use]
     pub fn checkpoints(&self) -> PathBuf {
         self.folder.join("checkpoints")

@@ -10,6 +10,7 @@ mod dual_encoder;
 mod evaluation;
 mod exporting;
 mod layouts;
+mod lora;
 mod methods;
 mod micro_batches;
 mod objectives;

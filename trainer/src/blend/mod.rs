@@ -4,28 +4,35 @@
 //! A fine-tuned model has won a domain and forgotten other things; a point on the line between its
 //! start and its end often keeps most of both (WiSE-FT, Wortsman et al. 2022, "Robust fine-tuning of
 //! zero-shot models", equation 1). Where several runs began at the same start, their ends are
-//! averaged first (model soups, Wortsman et al. 2022, uniform).
+//! averaged first (model soups, Wortsman et al. 2022, uniform). Another line leads from the last checkpoint
+//! of a run to the mean of all that it keeps (Izmailov et al. 2018, "Averaging weights leads to wider optima
+//! and better generalization"). Weights with adapters are those that these are merged into.
 //! This room knows nothing of optimizers, losses or the command line.
 //! Invariant: a run is never changed; what is chosen is written as a run of its own, which `eval` and
 //! `export` read like any other.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+mod error;
+mod point;
 
-use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
 use tch::{TchError, Tensor};
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::encoder::{Encoder, EncoderError};
-use crate::eval::EvalError;
-use crate::model::ModelError;
-use crate::run::{Run, RunError};
-use crate::train::{HeldOut, Surroundings, TrainError, measure, restore};
+use crate::encoder::Encoder;
+use crate::model::lora::merged_names;
+use crate::run::Run;
+use crate::train::{HeldOut, Surroundings, measure, restore};
+
+pub use error::BlendError;
+pub use point::{Change, Point, recommended};
 
 /// Learned weights by name.
 type Learned = BTreeMap<String, Tensor>;
 
-/// The line from the start of one or several runs to the mean of their ends.
+/// A line between two models of the same shape: from the start of one or several runs to the mean of their
+/// ends, or from a run's last checkpoint to the mean of those that it keeps.
 #[derive(Debug)]
 pub struct Blend {
     run: Run,
@@ -34,86 +41,6 @@ pub struct Blend {
     end: Learned,
     /// Steps to the end, of the run that made most.
     step: u64,
-}
-
-/// What a point of the line is worth.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Point {
-    /// Share of the end; 0 is the start.
-    pub share: f64,
-    /// Accuracy on the labelled set, the domain.
-    pub top_1: f64,
-    /// Recall of pictures by words on the set with captions, which stands for everything else.
-    pub recall_at_10: f64,
-    /// The same of words by pictures.
-    pub image_to_text_recall_at_10: f64,
-}
-
-impl Point {
-    /// The mean of accuracy and recall both ways, the two recalls counting as one figure.
-    #[must_use]
-    pub fn mean(&self) -> f64 {
-        let recall = (self.recall_at_10 + self.image_to_text_recall_at_10) / 2.0;
-        (self.top_1 + recall) / 2.0
-    }
-}
-
-/// Why runs cannot be blended.
-#[derive(Debug, thiserror::Error)]
-pub enum BlendError {
-    /// The model.
-    #[error(transparent)]
-    Encoder(#[from] EncoderError),
-    /// A weight.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// A run's folder.
-    #[error(transparent)]
-    Run(#[from] RunError),
-    /// A run's checkpoint.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// A run's state does not fit its recipe.
-    #[error(transparent)]
-    Train(#[from] Box<TrainError>),
-    /// A measurement.
-    #[error(transparent)]
-    Eval(#[from] EvalError),
-    /// libtorch refused.
-    #[error("the weights cannot be blended")]
-    Torch(#[from] TchError),
-    /// The start is worth nothing.
-    #[error(
-        "{} began with projections or weights that were random, so that there is nothing to go back to; \
-         blend a run that began from a model, by model.init or --init",
-        run.display()
-    )]
-    FromNothing {
-        /// Its folder.
-        run: PathBuf,
-    },
-    /// Several runs that do not begin at the same place.
-    #[error(
-        "{} and {} did not begin from the same model, or do not learn the same weights; average runs \
-         that differ in data, seed, objective or rates alone",
-        first.display(), other.display()
-    )]
-    OtherStart {
-        /// One of them.
-        first: PathBuf,
-        /// The other.
-        other: PathBuf,
-    },
-    /// A figure is missing.
-    #[error("there is no set {wanted}; name it by {flag}, so that it shows what is {shows}")]
-    NoSet {
-        /// What it has to have.
-        wanted: &'static str,
-        /// The flag that would name it.
-        flag: &'static str,
-        /// What it is measured for.
-        shows: &'static str,
-    },
 }
 
 const NO_LABELS: BlendError =
@@ -132,29 +59,43 @@ impl Blend {
     /// [`BlendError`], naming the run and what is wrong with it.
     pub fn of(run: Run, others: &[Run]) -> Result<Self, BlendError> {
         let mut encoder = Encoder::from_recipe(&run.recipe)?;
-        if encoder.projections_begin {
-            return Err(BlendError::FromNothing { run: run.folder });
-        }
+        refuse_start(&run, &encoder)?;
         let first = Checkpoint::newest(&run.checkpoints())?;
-        let start = copies(&encoder, first.weights.keys())?;
-        restore(&mut encoder, &first).map_err(Box::new)?;
-        let mut sum = copies(&encoder, first.weights.keys())?;
+        let start = copies(&encoder, &merged_names(first.weights.keys()))?;
+        let mut ends = vec![ended(&mut encoder, &first)?];
         let mut step = first.step;
         for other in others {
-            let same = |end: &(Learned, u64)| end.0.keys().eq(sum.keys());
+            let same = |end: &(Learned, u64)| end.0.keys().eq(start.keys());
             let Some((end, steps)) = end_of(other, &encoder)?.filter(same) else {
                 let (first, other) = (run.folder, other.folder.clone());
                 return Err(BlendError::OtherStart { first, other });
             };
-            for (name, tensor) in &mut sum {
-                *tensor = tensor.f_add(&end[name])?;
-            }
+            ends.push(end);
             step = step.max(steps);
         }
-        let count = 1.0 + others.len() as f64;
-        let mean = |(name, sum): (String, Tensor)| Ok((name, sum.f_div_scalar(count)?));
-        let end = sum.into_iter().map(mean).collect::<Result<_, TchError>>()?;
-        Ok(Self { run, encoder, start, end, step })
+        Ok(Self { run, encoder, start, end: mean(&ends)?, step })
+    }
+
+    /// The line from a run's last checkpoint to the mean of all that it keeps, each as it is measured.
+    ///
+    /// # Errors
+    /// [`BlendError::OneCheckpoint`] where there are no others, those of a checkpoint that cannot be read.
+    pub fn of_checkpoints(run: Run) -> Result<Self, BlendError> {
+        let files = Checkpoint::files(&run.checkpoints())?;
+        let (newest, older) = match files.as_slice() {
+            [] => return Err(CheckpointError::None { path: run.checkpoints() }.into()),
+            [_] => return Err(BlendError::OneCheckpoint { run: run.folder }),
+            [older @ .., newest] => (newest, older),
+        };
+        let mut encoder = Encoder::from_recipe(&run.recipe)?;
+        let last = Checkpoint::read(newest)?;
+        let mut ends = vec![ended(&mut encoder, &last)?];
+        for file in older {
+            let mut before = Encoder::from_recipe(&run.recipe)?;
+            ends.push(ended(&mut before, &Checkpoint::read(file)?)?);
+        }
+        let end = mean(&ends)?;
+        Ok(Self { run, encoder, start: ends.swap_remove(0), end, step: last.step })
     }
 
     /// `(1 − share) · start + share · end`, for every weight that was learned.
@@ -208,20 +149,25 @@ impl Blend {
         let weights = self.at(share)?;
         let run = Run::create(folder, self.run.recipe.clone())?;
         let towers = self.encoder.digest.clone();
-        Checkpoint { step: self.step, weights, towers, ..Checkpoint::default() }
-            .save(&run.checkpoints())?;
+        let checkpoint = Checkpoint { step: self.step, weights, towers, ..Checkpoint::default() };
+        checkpoint.save(&run.checkpoints(), run.recipe.train.keep_checkpoints)?;
         Ok(())
     }
 }
 
-/// The point with the highest mean of what was won and what was kept; of equals the one nearest to
-/// the start. None of no points.
-#[must_use]
-pub fn recommended(points: &[Point]) -> Option<&Point> {
-    let better = |one: &Point, other: &Point| {
-        one.mean().total_cmp(&other.mean()).then(other.share.total_cmp(&one.share))
-    };
-    points.iter().max_by(|one, other| better(one, other))
+/// Refuses a run whose start is no model that it could go back to.
+fn refuse_start(run: &Run, encoder: &Encoder) -> Result<(), BlendError> {
+    let folder = run.folder.clone();
+    if encoder.projections_begin {
+        return Err(BlendError::FromNothing { run: folder });
+    }
+    let parts: BTreeSet<&str> =
+        encoder.untaught.iter().filter_map(|name| name.split('.').next()).collect();
+    if parts.is_empty() {
+        return Ok(());
+    }
+    let parts = parts.into_iter().collect::<Vec<_>>().join(", ");
+    Err(BlendError::Grown { run: folder, parts })
 }
 
 /// What `run` ended at, and after how many steps; none where it did not begin as `like` did.
@@ -231,36 +177,28 @@ fn end_of(run: &Run, like: &Encoder) -> Result<Option<(Learned, u64)>, BlendErro
         return Ok(None);
     }
     let checkpoint = Checkpoint::newest(&run.checkpoints())?;
-    restore(&mut encoder, &checkpoint).map_err(Box::new)?;
-    Ok(Some((copies(&encoder, checkpoint.weights.keys())?, checkpoint.step)))
+    Ok(Some((ended(&mut encoder, &checkpoint)?, checkpoint.step)))
 }
 
-fn copies<'a>(
-    encoder: &Encoder,
-    names: impl Iterator<Item = &'a String>,
-) -> Result<Learned, BlendError> {
-    names.map(|name| Ok((name.clone(), encoder.weights.get(name)?.detach().copy()))).collect()
+/// What was learned until `checkpoint`, which goes into an encoder of its recipe.
+fn ended(encoder: &mut Encoder, checkpoint: &Checkpoint) -> Result<Learned, BlendError> {
+    restore(encoder, checkpoint).map_err(Box::new)?;
+    copies(encoder, &merged_names(checkpoint.weights.keys()))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Heads, which only a training has, are no part of a model.
+fn copies(encoder: &Encoder, names: &[String]) -> Result<Learned, BlendError> {
+    let copy = |name: &String| Ok((name.clone(), encoder.weights.get(name)?.detach().copy()));
+    names.iter().filter(|name| encoder.weights.has(name)).map(copy).collect()
+}
 
-    fn point(share: f64, top_1: f64, recall: f64) -> Point {
-        let (recall_at_10, image_to_text_recall_at_10) = (recall, recall);
-        Point { share, top_1, recall_at_10, image_to_text_recall_at_10 }
-    }
-
-    #[test]
-    fn the_best_mean_is_recommended_and_of_equals_the_nearest_to_the_start() {
-        let points = [
-            point(0.0, 0.25, 0.75),
-            point(0.5, 0.75, 0.75),
-            point(0.75, 0.875, 0.625),
-            point(1.0, 0.875, 0.5),
-        ];
-        assert_eq!(recommended(&points).unwrap().share, 0.5);
-        assert_eq!(recommended(&points[2..]).unwrap().share, 0.75);
-        assert_eq!(recommended(&[]), None);
-    }
+/// The mean of weights of the same names, of which there are some.
+fn mean(all: &[Learned]) -> Result<Learned, BlendError> {
+    let Some((first, others)) = all.split_first() else { return Ok(Learned::new()) };
+    let mean = |(name, tensor): (&String, &Tensor)| {
+        let sum =
+            others.iter().try_fold(tensor.shallow_clone(), |sum, other| sum.f_add(&other[name]));
+        Ok((name.clone(), sum?.f_div_scalar(all.len() as f64)?))
+    };
+    first.iter().map(mean).collect::<Result<_, TchError>>().map_err(BlendError::from)
 }

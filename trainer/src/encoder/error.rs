@@ -65,6 +65,48 @@ pub enum EncoderError {
         /// Names that are near it.
         there: String,
     },
+    /// Adapters for weights that are not there.
+    #[error(
+        "model.{tower}.lora.targets has \"{prefix}\", but the name of no matrix that can be adapted \
+         begins so; there are {there} (names are as {first}, and a beginning ends at a dot)"
+    )]
+    Targets {
+        /// `image` or `text`.
+        tower: &'static str,
+        /// As the recipe says.
+        prefix: String,
+        /// Names that are near it.
+        there: String,
+        /// A whole one.
+        first: String,
+    },
+    /// An adapter that is wider than its weight.
+    #[error(
+        "model.{tower}.lora.rank is {rank}, but the smaller side of {name} is {smaller}; choose a rank of \
+         at most that, or name in model.{tower}.lora.targets what is to be adapted"
+    )]
+    Rank {
+        /// `image` or `text`.
+        tower: &'static str,
+        /// As the recipe says.
+        rank: i64,
+        /// The first weight that is too narrow.
+        name: String,
+        /// Its smaller side.
+        smaller: i64,
+    },
+    /// A rate for weights that adapters stand beside.
+    #[error(
+        "model.learning_rates has \"{prefix}\", but lora adapts {name}, which therefore stays as it is; its \
+         adapter learns at the tower's learning_rate: leave the rate out, or name in lora.targets other \
+         weights"
+    )]
+    AdaptedRate {
+        /// As the recipe says.
+        prefix: String,
+        /// A weight whose name begins so.
+        name: String,
+    },
     /// A run to begin from.
     #[error(transparent)]
     Run(#[from] RunError),

@@ -5,6 +5,7 @@
 //! This room knows nothing of losses, optimizers or metrics.
 //! Invariant: a picture and a text become the same numbers here in training, evaluation and export.
 
+mod adapters;
 pub mod classes;
 mod error;
 pub mod pooled;
@@ -43,6 +44,9 @@ pub struct Encoder {
     pub rates: Rates,
     /// Whether the projections begin anew, and have not been learned before.
     pub projections_begin: bool,
+    /// Weights that the run which it begins from does not have: they are random, or what their own file
+    /// holds, and nobody has taught them anything.
+    pub untaught: Vec<String>,
     /// Names of the classes whose mixture goes into an image's embedding, in the order of the
     /// classifier's rows; none of a model without them.
     pub classes: Vec<Vec<String>>,
@@ -73,8 +77,9 @@ impl Encoder {
     /// # Errors
     /// [`EncoderError`], naming the file, the weight or the key that is missing or does not fit.
     pub fn from_recipe(recipe: &Recipe) -> Result<Self, EncoderError> {
-        let origin = Origin::of(recipe)?;
-        let mut rates = Rates::new(&origin.model, &recipe.model)?;
+        let mut origin = Origin::of(recipe)?;
+        let adapted = adapters::add(&origin.model, &mut origin.weights, recipe)?;
+        let mut rates = Rates::new(&origin.model, &recipe.model, adapted)?;
         if !recipe.train.objective.scales() {
             rates.lock(LOGIT_SCALE);
         }
@@ -88,7 +93,7 @@ impl Encoder {
         let kept = recipe.image.cache.then(|| kept_blocks(&rates)).transpose()?;
         let kept_blocks = kept.map(|blocks| blocks.min(shared));
         let towers = matches!(recipe.model.start()?, Start::Towers(_));
-        let projections_begin = origin.begins;
+        let (projections_begin, untaught) = (origin.begins, origin.untaught.clone());
         let file = match origin.beside("preprocessor_config.json") {
             Ok(file) if !towers => Some(file),
             Err(absent) if !towers => {
@@ -107,6 +112,7 @@ impl Encoder {
             weights,
             rates,
             projections_begin,
+            untaught,
             classes,
             knows_words: recipe.train.method.knows_words(),
             kept_blocks,
@@ -243,7 +249,7 @@ impl Encoder {
             }
         });
         for Parameter { name, .. } in parameters {
-            if self.rates.of(&name) == 0.0 {
+            if !self.rates.changes(&name) {
                 hasher.update(name.as_bytes());
                 let (_, data) = self.weights.data(&name)?;
                 let bytes: Vec<u8> = data.into_iter().flat_map(f32::to_le_bytes).collect();

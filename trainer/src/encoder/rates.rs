@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::EncoderError;
+use crate::model::lora::learned_names;
 use crate::model::{DualEncoder, Parameter, Side};
 use crate::recipe::ModelSection;
 
@@ -13,22 +14,28 @@ const STATISTICS: [&str; 4] = ["running_mean", "running_var", "input_mean", "inp
 #[derive(Debug, Clone)]
 pub struct Rates {
     of: BTreeMap<String, f64>,
+    adapted: BTreeSet<String>,
     image_locked: bool,
     text_locked: bool,
     locked_image_blocks: usize,
 }
 
 impl Rates {
-    /// The rates of `section` for the weights of `model`.
+    /// The rates of `section` for the weights of `model`, of which `adapted` have adapters.
     ///
     /// A tower's last block and what comes after it learn at the tower's rate, each block before
     /// `layer_decay` times as fast as the next, and what comes before the first block again so (the
-    /// layer-wise decay of Clark et al. 2020, section 3.1). `learning_rates` goes before all that.
+    /// layer-wise decay of Clark et al. 2020, section 3.1). In a tower with adapters these learn so in the
+    /// place of their weights, and nothing else does. `learning_rates` goes before all that.
     ///
     /// # Errors
-    /// [`EncoderError::Rate`] where a beginning of names fits none, [`EncoderError::NothingLearns`]
-    /// where all are 0.
-    pub fn new(model: &DualEncoder, section: &ModelSection) -> Result<Self, EncoderError> {
+    /// [`EncoderError::Rate`] where a beginning of names fits none, [`EncoderError::AdaptedRate`] where it
+    /// fits what has an adapter, [`EncoderError::NothingLearns`] where all are 0.
+    pub fn new(
+        model: &DualEncoder,
+        section: &ModelSection,
+        adapted: BTreeSet<String>,
+    ) -> Result<Self, EncoderError> {
         let (image, text) = (&section.image, &section.text);
         let head = section.projection.learning_rate;
         let mut of = BTreeMap::new();
@@ -39,11 +46,21 @@ impl Rates {
             image.layer_decay,
         );
         tower(&mut of, &model.tower_parameters(Side::Text), text.learning_rate, text.layer_decay);
+        let adapters = adapters(&of, &adapted);
+        for (side, lora) in [(Side::Image, &image.lora), (Side::Text, &text.lora)] {
+            if lora.is_some() {
+                of.extend(model.tower_parameters(side).into_iter().map(|p| (p.name, 0.0)));
+            }
+        }
         of.extend(model.head_parameters().into_iter().map(|parameter| (parameter.name, head)));
         // Longer ones later, so that they win.
         let mut prefixes: Vec<(&String, &f64)> = section.learning_rates.iter().collect();
         prefixes.sort_by_key(|(prefix, _)| prefix.len());
         for (prefix, rate) in prefixes {
+            if let Some(name) = adapted.iter().find(|name| begins_with(name, prefix)) {
+                let (prefix, name) = (prefix.clone(), name.clone());
+                return Err(EncoderError::AdaptedRate { prefix, name });
+            }
             let mut found = false;
             for (_, of) in of.iter_mut().filter(|(name, _)| begins_with(name, prefix)) {
                 (*of, found) = (*rate, true);
@@ -53,22 +70,36 @@ impl Rates {
                 return Err(EncoderError::Rate { prefix: prefix.clone(), there });
             }
         }
+        of.extend(adapters);
         of.retain(|name, _| !STATISTICS.iter().any(|ending| name.ends_with(ending)));
         if of.values().all(|rate| *rate == 0.0) {
             return Err(EncoderError::NothingLearns);
         }
-        let locked = |side| {
-            model.tower_parameters(side).iter().all(|p| of.get(&p.name).is_none_or(|r| *r == 0.0))
+        let changes = |weight: &Parameter| {
+            adapted.contains(&weight.name) || of.get(&weight.name).is_some_and(|rate| *rate > 0.0)
         };
+        let locked = |side| !model.tower_parameters(side).iter().any(changes);
         let (image_locked, text_locked) = (locked(Side::Image), locked(Side::Text));
-        let locked_image_blocks = locked_blocks(&of, &model.tower_parameters(Side::Image));
-        Ok(Self { of, image_locked, text_locked, locked_image_blocks })
+        let locked_image_blocks = locked_blocks(&model.tower_parameters(Side::Image), changes);
+        Ok(Self { of, adapted, image_locked, text_locked, locked_image_blocks })
     }
 
     /// The rate of a weight; 0 for what is not learned.
     #[must_use]
     pub fn of(&self, name: &str) -> f64 {
         self.of.get(name).copied().unwrap_or(0.0)
+    }
+
+    /// Whether the weight `name` has an adapter, or had one before it was merged.
+    #[must_use]
+    pub fn adapts(&self, name: &str) -> bool {
+        self.adapted.contains(name)
+    }
+
+    /// Whether the model computes with another weight `name` after a step: it learns, or its adapter does.
+    #[must_use]
+    pub fn changes(&self, name: &str) -> bool {
+        self.of(name) > 0.0 || self.adapts(name)
     }
 
     /// Lets the weight `name`, which is none of the model's, learn at `rate`.
@@ -115,12 +146,21 @@ fn tower(of: &mut BTreeMap<String, f64>, weights: &[Parameter], rate: f64, decay
     }
 }
 
-/// Blocks before the first weight that is learned, of a tower whose weights stand in the order in which
+/// What adapters learn at: the rates of their weights.
+fn adapters(of: &BTreeMap<String, f64>, adapted: &BTreeSet<String>) -> BTreeMap<String, f64> {
+    let rates = adapted.iter().filter_map(|name| {
+        let rate = of.get(name).copied().unwrap_or_default();
+        Some(learned_names(name)?.map(|name| (name, rate)))
+    });
+    rates.flatten().collect()
+}
+
+/// Blocks before the first weight that changes, of a tower whose weights stand in the order in which
 /// they are used.
-fn locked_blocks(of: &BTreeMap<String, f64>, weights: &[Parameter]) -> usize {
+fn locked_blocks(weights: &[Parameter], changes: impl Fn(&Parameter) -> bool) -> usize {
     let mut passed = 0;
     for weight in weights {
-        if of.get(&weight.name).is_some_and(|rate| *rate > 0.0) {
+        if changes(weight) {
             return block(&weight.name).unwrap_or(passed);
         }
         passed = block(&weight.name).map_or(passed, |block| block + 1);
@@ -129,17 +169,17 @@ fn locked_blocks(of: &BTreeMap<String, f64>, weights: &[Parameter]) -> usize {
 }
 
 /// The number of the block that a weight belongs to: the first part of its name that is a number.
-fn block(name: &str) -> Option<usize> {
+pub(super) fn block(name: &str) -> Option<usize> {
     name.split('.').find_map(|part| part.parse().ok())
 }
 
 /// Up to a dot: `layers.1` begins `layers.1.x`, not `layers.10.x`.
-fn begins_with(name: &str, prefix: &str) -> bool {
+pub(super) fn begins_with(name: &str, prefix: &str) -> bool {
     name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// What there is in place of `prefix`: names that share as many of its parts as any does.
-fn nearest<'a>(names: impl Iterator<Item = &'a String> + Clone, prefix: &str) -> String {
+pub(super) fn nearest<'a>(names: impl Iterator<Item = &'a String> + Clone, prefix: &str) -> String {
     let mut known = String::new();
     for part in prefix.split('.') {
         let longer = if known.is_empty() { part.to_owned() } else { format!("{known}.{part}") };

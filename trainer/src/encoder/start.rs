@@ -14,7 +14,9 @@ use sha2::{Digest, Sha256};
 
 use super::{EncoderError, classes, hex};
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::model::{Differences, DualEncoder, ModelError, OtherShape, Side, TowerFiles, Weights};
+use crate::model::{
+    Differences, DualEncoder, LOGIT_BIAS, ModelError, OtherShape, Side, TowerFiles, Weights,
+};
 use crate::recipe::{ImageEncoder, ModelKind, Recipe, Start, TextEncoder, Towers};
 use crate::run::Run;
 
@@ -35,6 +37,8 @@ pub(super) struct Origin {
     pub(super) digest: String,
     /// Whether the projections begin anew, and have not been learned before.
     pub(super) begins: bool,
+    /// Weights that the run which is begun from does not have; none without such a run.
+    pub(super) untaught: Vec<String>,
     /// Where tokenizer and processor are looked for, in this order.
     folders: Vec<PathBuf>,
 }
@@ -67,8 +71,8 @@ impl Origin {
         let files = TowerFiles { image: &image, text: &text };
         let weights = model.from_towers(files, recipe.train.seed)?;
         let folders = vec![folder_of(&text)];
-        let begins = true;
-        let mut origin = Self { model, weights, classes, digest, begins, folders };
+        let (begins, untaught) = (true, Vec::new());
+        let mut origin = Self { model, weights, classes, digest, begins, untaught, folders };
         origin.answer_classes(recipe)?;
         match towers.run {
             Some(folder) => origin.after(&Run::open(folder)?, towers),
@@ -99,6 +103,7 @@ impl Origin {
         if both && theirs.classes != self.classes {
             return Err(EncoderError::OtherClasses { run: run.folder.clone() });
         }
+        self.untaught = self.beyond(&theirs.weights);
         self.take(&theirs.weights)?;
         self.digest = hex(&Sha256::digest([theirs.digest, self.digest].concat()));
         self.begins = theirs.begins;
@@ -115,7 +120,9 @@ impl Origin {
         let model = model(recipe, config)?;
         let weights = Weights::random(&model.parameters(), recipe.train.seed);
         let Self { classes, digest, begins, folders, weights: learned, .. } = theirs;
-        let mut origin = Self { model, weights, classes, digest, begins, folders };
+        let untaught = Vec::new();
+        let mut origin = Self { model, weights, classes, digest, begins, untaught, folders };
+        origin.untaught = origin.beyond(&learned);
         origin.take(&learned)?;
         Ok(origin)
     }
@@ -133,10 +140,18 @@ impl Origin {
         for (name, tensor) in checkpoint.weights.into_iter().chain(checkpoint.average) {
             before.weights.insert(name, tensor);
         }
+        before.weights.merge_adapters()?;
         let parts = [before.digest, digest(&[&file])?];
         before.digest = hex(&Sha256::digest(parts.concat()));
         before.begins &= !run.recipe.train.method.knows_words();
         Ok(before)
+    }
+
+    /// Weights that `learned` lacks and an embedding is made with: the bias of a sigmoid is none of them.
+    fn beyond(&self, learned: &Weights) -> Vec<String> {
+        let names = self.weights.iter().map(|(name, _)| name);
+        let own = names.filter(|name| *name != LOGIT_BIAS && !learned.has(name));
+        own.map(str::to_owned).collect()
     }
 
     /// Puts `learned` in the place of the weights of the same names; what this model has no place for
@@ -178,7 +193,8 @@ impl Origin {
         let mut folders = vec![folder.to_owned()];
         folders.extend(config.map(folder_of));
         let (digest, begins) = (digest(&files)?, false);
-        Ok(Self { model, weights, classes: Vec::new(), digest, begins, folders })
+        let (classes, untaught) = (Vec::new(), Vec::new());
+        Ok(Self { model, weights, classes, digest, begins, untaught, folders })
     }
 
     /// Random weights from the recipe's seed.
@@ -191,7 +207,8 @@ impl Origin {
         let weights = Weights::random(&model.parameters(), recipe.train.seed);
         let digest = digest(&[file])?;
         let folders = vec![folder_of(file)];
-        Ok(Self { model, weights, classes: Vec::new(), digest, begins: true, folders })
+        let (classes, begins, untaught) = (Vec::new(), true, Vec::new());
+        Ok(Self { model, weights, classes, digest, begins, untaught, folders })
     }
 
     /// A file that lies beside the weights or the configuration.

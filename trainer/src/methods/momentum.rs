@@ -7,7 +7,8 @@ use tch::{TchError, Tensor};
 
 use super::heads::is_head;
 use crate::encoder::Encoder;
-use crate::model::{Side, Weights};
+use crate::model::lora;
+use crate::model::{self, Side, Weights};
 use crate::optimizer::{Parameter, StateError, restored};
 
 /// Image tower and heads as they were, more and more of the past the longer the training (He et al.
@@ -32,10 +33,12 @@ impl Momentum {
         parameters: &[Parameter],
     ) -> Result<Self, TchError> {
         let mut weights = Weights::new();
-        let tower = encoder.model.tower_parameters(Side::Image);
-        for name in tower.iter().map(|parameter| &parameter.name) {
-            if let Ok(weight) = encoder.weights.get(name) {
-                weights.insert(name.as_str(), weight.shallow_clone());
+        for model::Parameter { name, .. } in encoder.model.tower_parameters(Side::Image) {
+            let adapter = lora::names(&name).into_iter().flatten();
+            for name in adapter.chain([name.clone()]) {
+                if let Ok(weight) = encoder.weights.get(&name) {
+                    weights.insert(name, weight.shallow_clone());
+                }
             }
         }
         let mut momentum = Self { first, weights };

@@ -12,6 +12,7 @@ mod differences;
 mod dual_encoder;
 mod efficientnet_lite;
 mod inputs;
+pub mod lora;
 mod onnx;
 mod open_clip;
 mod ops;

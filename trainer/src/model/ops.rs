@@ -345,6 +345,8 @@ pub struct Parameter {
 pub enum Init {
     /// Normal around zero with this deviation.
     Normal(f64),
+    /// Uniform between minus this and this.
+    Uniform(f64),
     /// One number everywhere.
     Constant(f64),
 }

@@ -35,6 +35,11 @@ impl<'w> Torch<'w> {
         self.weights.get(&format!("{name}.{part}"))
     }
 
+    /// `name.weight` as it is computed with: with what an adapter adds to it.
+    fn merged(&self, name: &str) -> Result<Tensor, ModelError> {
+        self.weights.merged(&format!("{name}.weight"))
+    }
+
     fn optional(&self, name: &str, part: &str) -> Option<&'w Tensor> {
         self.weight(name, part).ok()
     }
@@ -80,8 +85,8 @@ impl Ops for Torch<'_> {
     }
 
     fn linear(&mut self, x: &Tensor, name: &str) -> Computed {
-        let (weight, bias) = (self.weight(name, "weight")?, self.optional(name, "bias"));
-        let y = self.narrow_all(x, weight, bias);
+        let (weight, bias) = (self.merged(name)?, self.optional(name, "bias"));
+        let y = self.narrow_all(x, &weight, bias);
         done("linear", name, y.and_then(|(x, weight, bias)| x.f_linear(&weight, bias.as_ref())))
     }
 
@@ -94,8 +99,8 @@ impl Ops for Torch<'_> {
             let [a, b, c] = names;
             return Ok([self.linear(x, a)?, self.linear(x, b)?, self.linear(x, c)?]);
         }
-        let [a, b, c] = names.map(|name| self.weight(name, "weight"));
-        let y = self.product_of_three(x, [a?, b?, c?], &biases);
+        let [a, b, c] = names.map(|name| self.merged(name));
+        let y = self.product_of_three(x, [&a?, &b?, &c?], &biases);
         y.map_err(|source| failed("linear_three", names[0], source))
     }
 
@@ -115,8 +120,8 @@ impl Ops for Torch<'_> {
             variance: variance?,
             eps: norm.eps,
         };
-        let kernel = self.weight(name, "weight")?;
-        let y = folded(kernel, &norm).and_then(|(kernel, shift)| {
+        let kernel = self.merged(name)?;
+        let y = folded(&kernel, &norm).and_then(|(kernel, shift)| {
             let (x, kernel, shift) = self.narrow_all(x, &kernel, Some(&shift))?;
             same_convolution(&x, &kernel, shift.as_ref(), conv)
         });
@@ -147,7 +152,7 @@ impl Ops for Torch<'_> {
     /// than the values between them, the two factors are multiplied into the weights: two passes over
     /// the widest values of a block fewer, and two more backwards.
     fn linear_quick_gelu_linear(&mut self, x: &Tensor, [wide, narrow]: [&str; 2]) -> Computed {
-        let (above, below) = (self.weight(wide, "weight")?, self.weight(narrow, "weight")?);
+        let (above, below) = (self.merged(wide)?, self.merged(narrow)?);
         if x.numel() < 2 * above.numel() {
             let x = self.linear(x, wide)?;
             let x = self.quick_gelu(&x)?;

@@ -67,6 +67,7 @@ impl Weights {
             let count = usize::try_from(shape.iter().product::<i64>()).unwrap_or(0);
             let mut number = || match init {
                 Init::Normal(deviation) => (normal(&mut random) * deviation) as f32,
+                Init::Uniform(bound) => ((2.0 * random.random::<f64>() - 1.0) * bound) as f32,
                 Init::Constant(value) => *value as f32,
             };
             let numbers: Vec<f32> = (0..count).map(|_| number()).collect();

@@ -22,8 +22,8 @@ pub use data::DataSection;
 pub use image::{ImageSection, ResizeMode};
 pub use method::{Byol, Method, MoCoV3, NoKeys, Reads, SimClr, SimSiam, Slip, SwAv};
 pub use model::{
-    ImageEncoder, ImageTowerSection, ModelKind, ModelSection, ProjectionKind, ProjectionSection,
-    Start, TextEncoder, TextTowerSection, Towers,
+    ImageEncoder, ImageTowerSection, LoraSection, ModelKind, ModelSection, ProjectionKind,
+    ProjectionSection, Start, TextEncoder, TextTowerSection, Towers,
 };
 pub use objective::{NegativesFrom, Objective};
 pub use optimizer::{AdamW, Lamb, Lars, OptimizerSection, Schedule, Sgd};

@@ -65,6 +65,9 @@ pub struct ImageTowerSection {
     /// with `, ` between them. With it, what the classifier sees goes into the embedding by these names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<PathBuf>,
+    /// Adapters beside weights that stay as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraSection>,
 }
 
 /// Image architectures.
@@ -99,6 +102,24 @@ pub struct TextTowerSection {
     pub layer_decay: f64,
     /// Share of its outputs that the projection does not see in a training step; 0 is none.
     pub dropout: f64,
+    /// Adapters beside weights that stay as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraSection>,
+}
+
+/// `model.image.lora` and `model.text.lora`: the tower stays as it is, and narrow matrices beside its
+/// weights learn at its rate (Hu et al. 2021).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoraSection {
+    /// Columns of the one and rows of the other matrix.
+    pub rank: usize,
+    /// Their product counts alpha / rank times.
+    pub alpha: f64,
+    /// Which weights have them, by the beginnings of their names up to a dot; empty: all matrices of the
+    /// tower's blocks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<String>,
 }
 
 /// Text architectures.
@@ -113,17 +134,17 @@ impl Default for ImageTowerSection {
     /// A locked tower.
     fn default() -> Self {
         let (learning_rate, layer_decay, dropout) = (0.0, one(), 0.0);
-        let (encoder, weights, classes) = (None, None, None);
-        Self { encoder, weights, learning_rate, layer_decay, dropout, classes }
+        let (encoder, weights, classes, lora) = (None, None, None, None);
+        Self { encoder, weights, learning_rate, layer_decay, dropout, classes, lora }
     }
 }
 
 impl Default for TextTowerSection {
     /// A locked tower.
     fn default() -> Self {
-        let (encoder, weights, context_length) = (None, None, None);
+        let (encoder, weights, context_length, lora) = (None, None, None, None);
         let (learning_rate, layer_decay, dropout) = (0.0, one(), 0.0);
-        Self { encoder, weights, context_length, learning_rate, layer_decay, dropout }
+        Self { encoder, weights, context_length, learning_rate, layer_decay, dropout, lora }
     }
 }
 
@@ -268,6 +289,7 @@ impl ModelSection {
         for (prefix, rate) in &self.learning_rates {
             finite(&format!("model.learning_rates.\"{prefix}\""), *rate)?;
         }
+        self.validate_lora()?;
         for (key, decay) in [
             ("model.image.layer_decay", self.image.layer_decay),
             ("model.text.layer_decay", self.text.layer_decay),
@@ -283,6 +305,35 @@ impl ModelSection {
         ] {
             if !(0.0..1.0).contains(&share) {
                 return wrong(key, "must be at least 0 and less than 1");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ModelSection {
+    fn validate_lora(&self) -> Result<(), RecipeError> {
+        let (image, text) = (&self.image, &self.text);
+        for (tower, lora, learning_rate) in [
+            ("model.image", &image.lora, image.learning_rate),
+            ("model.text", &text.lora, text.learning_rate),
+        ] {
+            let Some(lora) = lora else { continue };
+            if lora.rank == 0 {
+                return wrong(&format!("{tower}.lora.rank"), "is 0, but no matrix is that narrow");
+            }
+            if !(lora.alpha.is_finite() && lora.alpha > 0.0) {
+                return wrong(&format!("{tower}.lora.alpha"), "must be a finite number above 0");
+            }
+            if learning_rate == 0.0 {
+                let reason =
+                    "needs a rate: put learning_rate beside it, at which its matrices learn";
+                return wrong(&format!("{tower}.lora"), reason);
+            }
+            if matches!(self.start()?, Start::Nothing { .. }) {
+                let reason = "goes with a tower that has learned something; model.config alone starts \
+                              from random weights, which would stay as they are";
+                return wrong(&format!("{tower}.lora"), reason);
             }
         }
         Ok(())

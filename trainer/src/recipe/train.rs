@@ -52,6 +52,9 @@ pub struct TrainSection {
     /// of the last step are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
+    /// Newest checkpoints that the run keeps; one is written after each epoch.
+    #[serde(default = "two")]
+    pub keep_checkpoints: usize,
     /// How gradients become changes.
     #[serde(default, deserialize_with = "named")]
     pub optimizer: OptimizerSection,
@@ -83,11 +86,15 @@ pub struct EvalSection {
     /// Epochs between measurements; the last epoch is always measured.
     #[serde(default = "one_epoch")]
     pub every_epochs: u64,
+    /// Whether a training that began from a model ends with the measured way back to it, where both sets
+    /// are named.
+    #[serde(default = "yes")]
+    pub blend: bool,
 }
 
 impl Default for EvalSection {
     fn default() -> Self {
-        Self { captions: None, labels: None, every_epochs: one_epoch() }
+        Self { captions: None, labels: None, every_epochs: one_epoch(), blend: yes() }
     }
 }
 
@@ -98,6 +105,14 @@ fn is_zero(count: &usize) -> bool {
 
 fn one_epoch() -> u64 {
     1
+}
+
+fn two() -> usize {
+    2
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl TrainSection {
@@ -124,6 +139,9 @@ impl TrainSection {
                 "train.micro_batch",
                 "must be at least 1: so many pairs go through at once",
             );
+        }
+        if self.keep_checkpoints == 0 {
+            return wrong("train.keep_checkpoints", "must be at least 1: a run goes on from one");
         }
         if self.epochs == 0 {
             return wrong("train.epochs", "is 0, but nothing is learned in no epoch");

@@ -286,7 +286,7 @@ fn checkpoint(
     let average = average.map(Average::state).unwrap_or_default();
     let (optimizer, momentum) = (optimizer.state(), momentum.unwrap_or_default());
     let all = Checkpoint { step, weights, optimizer, average, momentum, towers };
-    all.save(&run.checkpoints())?;
+    all.save(&run.checkpoints(), run.recipe.train.keep_checkpoints)?;
     Ok(())
 }
 

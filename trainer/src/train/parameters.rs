@@ -8,6 +8,7 @@ use super::TrainError;
 use crate::checkpoint::Checkpoint;
 use crate::encoder::Encoder;
 use crate::methods::is_head;
+use crate::model::lora::{is_of_adapter, is_scaling, learned_names};
 use crate::model::{Differences, ModelError, OtherShape, Side};
 use crate::optimizer::Parameter;
 
@@ -31,7 +32,8 @@ pub(super) fn collect(encoder: &mut Encoder) -> Result<Vec<Parameter>, ModelErro
     Ok(parameters)
 }
 
-/// What a checkpoint keeps: the weights that are learned, and what was measured for them. The rest
+/// What a checkpoint keeps: the weights that are learned, what was measured for them, and of adapters
+/// the factor as well, so that they can be merged by themselves. The rest
 /// is in the files that the recipe names, or drawn from its seed.
 pub(super) fn learned_state(encoder: &Encoder) -> BTreeMap<String, Tensor> {
     let measured = measured(encoder);
@@ -39,7 +41,9 @@ pub(super) fn learned_state(encoder: &Encoder) -> BTreeMap<String, Tensor> {
         .weights
         .iter()
         .filter(|(name, _)| {
-            encoder.rates.of(name) > 0.0 || measured.iter().any(|kept| kept == name)
+            encoder.rates.of(name) > 0.0
+                || is_scaling(name)
+                || measured.iter().any(|kept| kept == name)
         })
         .map(|(name, tensor)| (name.to_owned(), tensor.detach()))
         .collect()
@@ -52,14 +56,19 @@ fn measured(encoder: &Encoder) -> Vec<String> {
 }
 
 /// Puts a checkpoint's weights into an encoder made from the same recipe, as they are measured and
-/// exported: their average where the recipe asks for one (`train.ema`).
+/// exported: their average where the recipe asks for one (`train.ema`), with what adapters add to a weight
+/// in it. A blend holds such weights already.
 ///
 /// # Errors
 /// [`TrainError::Architecture`] when the weights are those of another model, [`TrainError::Towers`]
 /// when the towers' files are others now.
 pub fn restore(encoder: &mut Encoder, checkpoint: &Checkpoint) -> Result<(), TrainError> {
+    if !checkpoint.weights.keys().any(|name| is_of_adapter(name)) {
+        encoder.weights.drop_adapters();
+    }
     resume(encoder, checkpoint)?;
-    put_back(encoder, &checkpoint.average)
+    put_back(encoder, &checkpoint.average)?;
+    Ok(encoder.weights.merge_adapters()?)
 }
 
 /// The same as they were learned, to go on from there.
@@ -96,9 +105,16 @@ fn differences(encoder: &Encoder, saved: &BTreeMap<String, Tensor>) -> Differenc
         }
     }
     let wanted = encoder.weights.iter().map(|(name, _)| name);
-    let absent = wanted.filter(|name| encoder.rates.of(name) > 0.0 && !saved.contains_key(*name));
+    let absent = wanted.filter(|name| is_learned(encoder, name) && !saved.contains_key(*name));
     differences.missing.extend(absent.map(str::to_owned));
     differences
+}
+
+/// Whether a checkpoint of `encoder` has to hold the weight: it learns, or had an adapter that is no more.
+fn is_learned(encoder: &Encoder, name: &str) -> bool {
+    let alone = |[a, _]: [String; 2]| !encoder.weights.has(&a);
+    let rates = &encoder.rates;
+    rates.of(name) > 0.0 || (rates.adapts(name) && learned_names(name).is_some_and(alone))
 }
 
 fn put_back(encoder: &mut Encoder, weights: &BTreeMap<String, Tensor>) -> Result<(), TrainError> {

@@ -164,7 +164,7 @@ fn diverged(world: &World, sets: &[&str]) -> (Run, TrainError) {
     let mut checkpoint = Checkpoint::newest(&run.checkpoints()).unwrap();
     let scale = checkpoint.weights.get_mut("logit_scale").unwrap();
     let _ = scale.fill_(f64::NAN);
-    checkpoint.save(&run.checkpoints()).unwrap();
+    checkpoint.save(&run.checkpoints(), 2).unwrap();
     run.recipe.train.epochs = 2;
     let error = go(&run, None).0.unwrap_err();
     (run, error)
