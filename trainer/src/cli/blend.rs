@@ -1,18 +1,15 @@
 //! `clipsight-trainer blend`.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
-use serde::Serialize;
 
 use super::bars::Bars;
-use super::eval::percent;
+use super::report::{Swept, print_table};
 use super::{Ending, print_json, threads};
-use crate::blend::{Blend, Point, recommended};
+use crate::blend::{Blend, recommended};
 use crate::curves;
-use crate::data::Dataset;
 use crate::run::Run;
 use crate::train::{HeldOut, Surroundings};
 use crate::watch::Stop;
@@ -30,14 +27,13 @@ pub(super) struct BlendArgs {
     /// The set with captions that shows what was forgotten; default: the first run's eval.captions.
     #[arg(long, value_name = "DATA")]
     captions: Option<PathBuf>,
-    /// Shares of the end to measure, separated by commas; 0 is what the run began from.
-    #[arg(
-        long,
-        value_name = "SHARE,…",
-        value_delimiter = ',',
-        value_parser = share,
-        default_value = "0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1"
-    )]
+    /// The line from the last of the run's checkpoints to the mean of all that it keeps, in place of the one
+    /// from what it began from.
+    #[arg(long)]
+    checkpoints: bool,
+    /// Shares of the end to measure, separated by commas; 0 is what the run began from, or with --checkpoints
+    /// the last of them; default: every tenth, with --checkpoints both ends.
+    #[arg(long, value_name = "SHARE,…", value_delimiter = ',', value_parser = share)]
     at: Vec<f64>,
     /// The picture.
     #[arg(long, value_name = "FILE", default_value = "blend.png")]
@@ -53,58 +49,45 @@ pub(super) struct BlendArgs {
     json: bool,
 }
 
-/// What is printed.
-#[derive(Serialize)]
-struct Swept<'a> {
-    labels: String,
-    captions: String,
-    points: &'a [Point],
-    recommended: f64,
-    picture: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    written: Option<Written>,
-}
-
-#[derive(Serialize)]
-struct Written {
-    run: String,
-    share: f64,
-}
+/// Shares that are measured where none are named.
+const TENTHS: [f64; 11] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
+const ENDS: [f64; 2] = [0.0, 1.0];
 
 pub(super) fn run(args: &BlendArgs, stop: &Stop) -> anyhow::Result<Ending> {
     let mut runs =
         args.runs.iter().map(|folder| Run::open(folder)).collect::<Result<Vec<_>, _>>()?;
     let first = runs.remove(0);
+    let alone = "--checkpoints takes the mean of one run's checkpoints; name one run";
+    anyhow::ensure!(!args.checkpoints || runs.is_empty(), alone);
     let held_out = held_out(args, &first)?;
     args.out.as_deref().map(Run::free).transpose()?;
     let mut bars = Bars::default();
     let mut around = Surroundings { watch: &mut bars, stop, threads: threads() };
-    let mut blend = Blend::of(first, &runs)?;
-    let mut shares = args.at.clone();
+    let folder = first.folder.clone();
+    let mut blend =
+        if args.checkpoints { Blend::of_checkpoints(first)? } else { Blend::of(first, &runs)? };
+    let mut shares = match args.at.as_slice() {
+        [] if args.checkpoints => ENDS.to_vec(),
+        [] => TENTHS.to_vec(),
+        shares => shares.to_vec(),
+    };
     shares.sort_unstable_by(f64::total_cmp);
     shares.dedup();
     let points = blend.sweep(&shares, &held_out, &mut around)?;
     bars.finish();
     let best = recommended(&points).context("--at names no share")?.share;
     curves::draw_blend(&points, best, &args.picture)?;
-    let written = args.out.as_ref().map(|folder| -> anyhow::Result<Written> {
+    let mut swept = Swept::new(&points, best, &held_out, &args.picture);
+    swept.of_checkpoints = args.checkpoints;
+    if let Some(out) = &args.out {
         let share = args.share.unwrap_or(best);
-        blend.write(share, folder)?;
-        Ok(Written { run: folder.display().to_string(), share })
-    });
-    let name = |set: &Option<Arc<Dataset>>| set.as_ref().map(|set| set.name()).unwrap_or_default();
-    let swept = Swept {
-        labels: name(&held_out.labels),
-        captions: name(&held_out.captions),
-        points: &points,
-        recommended: best,
-        picture: args.picture.display().to_string(),
-        written: written.transpose()?,
-    };
+        blend.write(share, out)?;
+        swept.written(out, share);
+    }
     if args.json {
         print_json(&swept)?;
     } else {
-        print_table(&swept);
+        print_table(&swept, &folder);
     }
     Ok(Ending::Done)
 }
@@ -121,26 +104,5 @@ fn share(text: &str) -> Result<f64, String> {
     match text.trim().parse::<f64>() {
         Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
         _ => Err("a share is a number between 0, the start, and 1, the end".to_owned()),
-    }
-}
-
-fn print_table(swept: &Swept<'_>) {
-    println!("won: top-1 on {} · kept: R@10 on {}\n", swept.labels, swept.captions);
-    println!(
-        "{:>6}{:>10}{:>16}{:>16}{:>10}",
-        "share", "top-1", "text → image", "image → text", "mean"
-    );
-    for point in swept.points {
-        let cells =
-            [point.top_1, point.recall_at_10, point.image_to_text_recall_at_10, point.mean()];
-        let [top_1, text, image, mean] = cells.map(|share| percent(share as f32));
-        let mark = if point.share == swept.recommended { "  recommended" } else { "" };
-        println!("{:>6}{top_1:>10}{text:>16}{image:>16}{mean:>10}{mark}", point.share);
-    }
-    println!("\n{}", swept.picture);
-    if let Some(Written { run, share }) = &swept.written {
-        println!(
-            "{run} is the blend at {share}; write its bundle with: clipsight-trainer export {run} --out BUNDLE"
-        );
     }
 }

@@ -11,6 +11,7 @@ mod doctor;
 mod eval;
 mod export;
 mod model;
+mod report;
 mod temperature;
 mod train;
 

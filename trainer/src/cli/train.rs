@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::bars::Bars;
-use super::{Ending, threads};
+use super::{Ending, chain, report, threads};
 use crate::device::Placement;
 use crate::recipe::{self, Recipe};
 use crate::run::Run;
@@ -56,6 +56,7 @@ pub(super) fn run(args: TrainArgs, stop: &Stop) -> anyhow::Result<Ending> {
     let mut around = Surroundings { watch: &mut bars, stop, threads: threads() };
     let outcome = train(&run, &mut around)
         .with_context(|| format!("the training in {} did not end", run.folder.display()))?;
+    let reported = outcome.finished.then(|| report::end(&run, &mut around));
     bars.finish();
     let folder = run.folder.display();
     if !outcome.finished {
@@ -74,6 +75,13 @@ pub(super) fn run(args: TrainArgs, stop: &Stop) -> anyhow::Result<Ending> {
         )
     };
     eprintln!("{} steps done; {next}", outcome.steps);
+    if let Some(Err(error)) = reported {
+        eprintln!(
+            "the way back was not measured: {}; try again with: clipsight-trainer blend {folder}",
+            chain(&error)
+        );
+        return Ok(Ending::Partly);
+    }
     if outcome.unusable > 0 {
         eprintln!("{} samples could not be used", outcome.unusable);
         return Ok(Ending::Partly);

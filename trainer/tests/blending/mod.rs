@@ -8,7 +8,7 @@ use serde_json::Value;
 use tch::Tensor;
 
 use crate::commands::{ok, text, trainer};
-use crate::tiny::World;
+use crate::tiny::{COLORS, World};
 
 /// A world with `joined`, a run over two towers, and `tuned`, which began there.
 fn tuned() -> World {
@@ -115,10 +115,96 @@ fn runs_from_the_same_start_are_averaged() {
 }
 
 #[test]
+fn checkpoints_of_a_run_are_averaged_and_measured_beside_the_last() {
+    let world = World::new();
+    train(&world, "run", &["--set", "train.epochs=4", "--set", "train.keep_checkpoints=3"]);
+    let files = Checkpoint::files(&world.at("run/checkpoints")).unwrap();
+    assert_eq!(files.len(), 3);
+    let swept = blended(&world, &["run", "--checkpoints", "--out", "mean", "--share", "1"]);
+    let points = swept["points"].as_array().unwrap();
+    assert_eq!(points.len(), 2);
+    let near = |a: [f64; 3], b: [f64; 3]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6);
+    assert!(near(figures(&points[0]), measured(&world, "run")), "{swept}");
+    assert!(near(figures(&points[1]), measured(&world, "mean")), "{swept}");
+
+    let kept: Vec<Checkpoint> = files.iter().map(|file| Checkpoint::read(file).unwrap()).collect();
+    let mean = weights(&world.at("mean"));
+    assert_eq!(mean.step, kept[2].step);
+    let name = "text_projection.weight";
+    let sum = &kept[0].weights[name] + &kept[1].weights[name] + &kept[2].weights[name];
+    let apart = (&mean.weights[name] - sum / 3.0).abs().max().double_value(&[]);
+    assert!(apart < 1e-6, "{apart}");
+    assert!(off(&mean, &kept[2], &kept[2], 1.0) > 1e-4, "the last three learned the same");
+
+    train(&world, "one", &["--set", "train.epochs=2", "--set", "train.keep_checkpoints=1"]);
+    for (args, words) in [
+        (&["one", "--checkpoints"][..], "one keeps one checkpoint alone"),
+        (&["run", "one", "--checkpoints"], "name one run"),
+    ] {
+        let output = trainer(&world.at(""), &[&["blend"], args].concat());
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output.stderr).contains(words), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn a_training_that_began_from_a_model_ends_with_what_it_won_and_kept() {
+    let world = World::new();
+    train(&world, "joined", &["--set", "train.epochs=8"]);
+    assert!(!world.at("joined/blend.json").exists(), "it began from nothing");
+    let tune = |out: &str, more: &[&str]| {
+        let begin = ["train", "recipe.toml", "--out", out, "--init", "joined"];
+        let output =
+            trainer(&world.at(""), &[&begin[..], &["--set", "train.epochs=2"], more].concat());
+        ok(&output);
+        (text(&output.stdout), text(&output.stderr))
+    };
+    let (said, _) = tune("tuned", &[]);
+    for words in ["labels.tar · kept: R@10 on ", "  recommended", "the end: "] {
+        assert!(said.contains(words), "{said}");
+    }
+    let file = std::fs::read(world.at("tuned/blend.json")).unwrap();
+    let swept: Value = serde_json::from_slice(&file).unwrap();
+    let shares: Vec<f64> = swept["points"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|point| point["share"].as_f64().unwrap())
+        .collect();
+    assert_eq!(shares, [0.0, 0.25, 0.5, 0.75, 1.0]);
+    let near = |a: [f64; 3], b: [f64; 3]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6);
+    assert!(near(figures(&swept["points"][0]), measured(&world, "joined")), "{swept}");
+    assert!(near(figures(&swept["points"][4]), measured(&world, "tuned")), "{swept}");
+    assert!(std::fs::read(world.at("tuned/blend.png")).unwrap().starts_with(b"\x89PNG"));
+
+    let (said, told) = tune("quiet", &["--set", "eval.blend=false"]);
+    assert!(said.is_empty() && !told.contains("way back"), "{said}{told}");
+    assert!(!world.at("quiet/blend.json").exists());
+
+    let (said, told) = tune(
+        "grown",
+        &["--set", "model.projection.kind=residual", "--set", "model.projection.hidden=6"],
+    );
+    assert!(said.is_empty() && told.contains("put weights of its own over"), "{said}{told}");
+
+    let recipe = std::fs::read_to_string(world.at("recipe.toml")).unwrap();
+    let blind = recipe.replace("\ncaptions = \"captions.tar\"", "");
+    std::fs::write(world.at("recipe.toml"), blind).unwrap();
+    let (said, told) = tune("blind", &[]);
+    assert!(said.is_empty() && told.contains("the recipe has no eval.captions"), "{said}{told}");
+}
+
+#[test]
 fn what_cannot_be_blended_is_refused_with_the_way_out() {
     let world = tuned();
     train(&world, "again", &["--set", "train.epochs=1", "--set", "train.seed=5"]);
     train(&world, "elsewhere", &["--init", "again", "--set", "train.epochs=1"]);
+    let begun = ["--init", "joined", "--set", "train.epochs=1"];
+    let hidden = ["--set", "model.projection.kind=residual", "--set", "model.projection.hidden=6"];
+    train(&world, "residual", &[&begun[..], &hidden].concat());
+    let colors = COLORS.map(|(name, _)| name).join("\n");
+    std::fs::write(world.at("colors.txt"), colors).unwrap();
+    train(&world, "classes", &[&begun[..], &["--set", "model.image.classes=colors.txt"]].concat());
     let recipe = std::fs::read_to_string(world.at("tuned/recipe.toml")).unwrap();
     let blind: String = recipe
         .lines()
@@ -134,6 +220,11 @@ fn what_cannot_be_blended_is_refused_with_the_way_out() {
     for (args, words) in [
         (&["joined"][..], "joined began with projections or weights that were random"),
         (&["tuned", "elsewhere"], "tuned and elsewhere did not begin from the same model"),
+        (
+            &["residual"],
+            "residual put weights of its own over what it began from (text_projection, ",
+        ),
+        (&["classes"], "classes put weights of its own over what it began from (class_model)"),
         (&["nowhere"], "nowhere is no run"),
         (&["blind"], "name it by --captions"),
         (&["tuned", "--at", "2"], "a share is a number between 0"),
