@@ -9,6 +9,7 @@ mod collection;
 mod full_clip;
 mod indexing;
 mod kills;
+mod large_batch;
 mod nearest;
 mod objectives;
 mod overload;
@@ -70,6 +71,9 @@ enum What {
     FullStep,
     /// A step of `SimCLR`, beside lightly.
     Simclr,
+    /// A step over a large batch: at once, in micro-batches, with gradient checkpointing, beside
+    /// `open_clip` and its `--accum-freq`; time and memory.
+    LargeBatch,
     /// Pictures made ready for training, beside torchvision.
     Augment,
     /// Losses forward and backward beside `open_clip` and lightly, and what memory they need.
@@ -150,6 +154,9 @@ fn measure_training(wanted: impl Fn(What) -> bool, workshop: &Workshop<'_>) -> R
     }
     if wanted(What::Simclr) {
         simclr::measure()?;
+    }
+    if wanted(What::LargeBatch) {
+        large_batch::measure()?;
     }
     if wanted(What::Augment) {
         augment::measure(workshop)?;

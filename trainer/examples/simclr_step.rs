@@ -64,7 +64,7 @@ fn seconds_of_a_step(recipe: &Recipe, arguments: &Arguments) -> Result<f64> {
     let mut optimizer = Optimizer::new(recipe.train.optimizer, recipe.train.weight_decay);
     let views = noise(&encoder, arguments.batch)?;
     let learned: Vec<&Tensor> = parameters.iter().map(|parameter| &parameter.tensor).collect();
-    let towers = Towers { encoder: &encoder, target: None, micro_batch: None };
+    let towers = Towers { encoder: &encoder, target: None, micro_batch: None, checkpointed: &[] };
     let online = Branch { encoder: &encoder, weights: &encoder.weights };
     let mut start = Instant::now();
     for step in 0..WARM_UP + arguments.steps {

@@ -88,6 +88,24 @@ pub fn open_cuda() {
     });
 }
 
+/// Bytes that are free on the CUDA device in use, as its driver says; none where there is no device.
+#[must_use]
+pub fn free_cuda_memory() -> Option<u64> {
+    let (mut free, mut total) = (0usize, 0usize);
+    #[expect(
+        unsafe_code,
+        reason = "libtorch tells it to no one, and the runtime that it brings does"
+    )]
+    // SAFETY: CUDA's own declaration, `cudaError_t cudaMemGetInfo(size_t *free, size_t *total)`.
+    let answer = unsafe {
+        let told = Library::this();
+        let asked =
+            told.get::<unsafe extern "C" fn(*mut usize, *mut usize) -> i32>(b"cudaMemGetInfo\0");
+        asked.ok()?(&raw mut free, &raw mut total)
+    };
+    (answer == 0).then_some(free as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,5 +119,11 @@ mod tests {
         assert_eq!(silent.kind == Kind::BFloat16, silent.device.is_cuda());
         let words = if silent.device.is_cuda() { "on CUDA device 0" } else { "on the CPU in f32" };
         assert!(silent.to_string().starts_with(words), "{silent}");
+    }
+
+    #[test]
+    fn the_free_memory_of_a_gpu_is_known_where_there_is_one() {
+        let device = Placement::choose(None).device;
+        assert_eq!(free_cuda_memory().is_some_and(|free| free > 0), device.is_cuda());
     }
 }

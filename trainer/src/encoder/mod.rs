@@ -210,9 +210,17 @@ impl Encoder {
     }
 
     fn pooled_part(&self, texts: &[&TokenIds]) -> Result<Tensor, EncoderError> {
-        let (ids, mask) = token_batch(&self.tokenizer.pad_batch(texts))?;
-        let (ids, mask) = (self.moved(&ids)?, self.moved(&mask)?); // [B, L]
+        let [ids, mask] = self.tokens(texts)?; // [B, L]
         Ok(self.model.text_pooled(&mut self.torch(), &ids, &mask)?)
+    }
+
+    /// Ids and mask i64 `[B, L]`, filled up to the longest text.
+    ///
+    /// # Errors
+    /// [`EncoderError::Model`] for no text at all.
+    pub fn tokens(&self, texts: &[&TokenIds]) -> Result<[Tensor; 2], EncoderError> {
+        let (ids, mask) = token_batch(&self.tokenizer.pad_batch(texts))?;
+        Ok([self.moved(&ids)?, self.moved(&mask)?])
     }
 
     /// What of a side's pooled outputs `[B, …]` its projection standardizes: all but a mixture of classes,

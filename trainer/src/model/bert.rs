@@ -3,6 +3,8 @@
 //! Weight names as `transformers` has them for `BertModel`. Dropout is left out: towers are locked
 //! or fine-tuned gently. A text has one segment, so the segment embedding is its first row.
 
+use std::ops::Range;
+
 use clip::config::{BertConfig, Pooling};
 
 use super::ops::feed_forward;
@@ -36,17 +38,56 @@ impl Bert {
         ids: &O::Value,
         mask: &O::Value,
     ) -> Result<O::Value, ModelError> {
-        let mut x = self.embeddings(ops, ids)?; // [B, L, W]
+        let x = self.beginning(ops, ids)?; // [B, L, W]
+        self.rest(ops, x, mask, 0)
+    }
+
+    /// How many blocks it has.
+    #[must_use]
+    pub fn block_count(&self) -> usize {
+        self.config.num_hidden_layers
+    }
+
+    /// Some blocks over the tokens of `mask`: `[B, L, W]` → `[B, L, W]`.
+    ///
+    /// # Errors
+    /// As [`Ops`] says.
+    pub fn through<O: Ops>(
+        &self,
+        ops: &mut O,
+        mut x: O::Value,
+        mask: &O::Value,
+        blocks: Range<usize>,
+    ) -> Result<O::Value, ModelError> {
         let bias = ops.padding_bias(mask)?; // [B, 1, 1, L]
-        for layer in 0..self.config.num_hidden_layers {
+        for layer in blocks {
             x = self.layer(ops, &x, &bias, layer)?; // [B, L, W]
         }
+        Ok(x)
+    }
+
+    /// What comes after the first `blocks` blocks: `[B, L, W]` → pooled `[B, hidden_size]`.
+    ///
+    /// # Errors
+    /// As [`Ops`] says.
+    pub fn rest<O: Ops>(
+        &self,
+        ops: &mut O,
+        x: O::Value,
+        mask: &O::Value,
+        blocks: usize,
+    ) -> Result<O::Value, ModelError> {
+        let x = self.through(ops, x, mask, blocks..self.block_count())?; // [B, L, W]
         match self.config.pooling {
             Pooling::Mean => ops.masked_mean(&x, mask), // [B, W]
         }
     }
 
-    fn embeddings<O: Ops>(&self, ops: &mut O, ids: &O::Value) -> Result<O::Value, ModelError> {
+    /// What the first block is fed: `ids` i64 `[B, L]` → `[B, L, W]`.
+    ///
+    /// # Errors
+    /// As [`Ops`] says.
+    pub fn beginning<O: Ops>(&self, ops: &mut O, ids: &O::Value) -> Result<O::Value, ModelError> {
         let name = |part: &str| format!("{}embeddings.{part}", self.prefix);
         let words = ops.embedding(ids, &name("word_embeddings"))?; // [B, L, W]
         let segment = ops.row(&name("token_type_embeddings"), 0)?; // [W]

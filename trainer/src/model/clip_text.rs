@@ -3,6 +3,8 @@
 //! Weight names as `transformers` has them for `CLIPTextModel`. A token sees only those before it,
 //! so whatever fills a text up behind its end token changes nothing and no mask is needed.
 
+use std::ops::Range;
+
 use clip::config::ClipTextConfig;
 
 use super::transformer::{Shape, Transformer};
@@ -49,11 +51,53 @@ impl ClipText {
     /// # Errors
     /// As [`Ops`] says.
     pub fn pooled<O: Ops>(&self, ops: &mut O, ids: &O::Value) -> Result<O::Value, ModelError> {
+        let x = self.beginning(ops, ids)?; // [B, L, W]
+        self.rest(ops, x, ids, 0)
+    }
+
+    /// How many blocks it has.
+    #[must_use]
+    pub fn block_count(&self) -> usize {
+        self.config.num_hidden_layers
+    }
+
+    /// What the first block is fed: `ids` i64 `[B, L]` → `[B, L, W]`.
+    ///
+    /// # Errors
+    /// As [`Ops`] says.
+    pub fn beginning<O: Ops>(&self, ops: &mut O, ids: &O::Value) -> Result<O::Value, ModelError> {
         let words = ops.embedding(ids, &self.name("embeddings.token_embedding"))?; // [B, L, W]
         let positions = ops.leading_rows(ids, &self.name("embeddings.position_embedding"))?; // [L, W]
-        let x = ops.add(words, &positions)?;
+        ops.add(words, &positions)
+    }
+
+    /// Some blocks over the tokens of `ids`: `[B, L, W]` → `[B, L, W]`.
+    ///
+    /// # Errors
+    /// As [`Ops`] says.
+    pub fn through<O: Ops>(
+        &self,
+        ops: &mut O,
+        x: O::Value,
+        ids: &O::Value,
+        blocks: Range<usize>,
+    ) -> Result<O::Value, ModelError> {
         let bias = ops.causal_bias(ids)?; // [1, 1, L, L]
-        let x = self.blocks.states(ops, x, Bias::Causal(&bias))?; // [B, L, W]
+        self.blocks.through(ops, x, Bias::Causal(&bias), blocks)
+    }
+
+    /// What comes after the first `blocks` blocks: `[B, L, W]` → pooled `[B, hidden_size]`.
+    ///
+    /// # Errors
+    /// As [`Ops`] says.
+    pub fn rest<O: Ops>(
+        &self,
+        ops: &mut O,
+        x: O::Value,
+        ids: &O::Value,
+        blocks: usize,
+    ) -> Result<O::Value, ModelError> {
+        let x = self.through(ops, x, ids, blocks..self.block_count())?; // [B, L, W]
         let end = ops.end_token(&x, ids, self.end())?; // [B, W]
         ops.layer_norm(&end, &self.name("final_layer_norm"), self.config.layer_norm_eps)
     }

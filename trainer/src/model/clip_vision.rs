@@ -3,6 +3,8 @@
 //!
 //! Weight names as `transformers` has them for `CLIPVisionModel`, `pre_layrnorm` included.
 
+use std::ops::Range;
+
 use clip::config::ClipVisionConfig;
 
 use super::transformer::{Shape, Transformer};
@@ -66,6 +68,26 @@ impl ClipVision {
         let x = ops.add(x, &positions)?;
         let x = ops.layer_norm(&x, &self.name("pre_layrnorm"), eps)?;
         self.blocks.through(ops, x, Bias::None, 0..blocks.min(self.blocks.last()))
+    }
+
+    /// How many blocks it has.
+    #[must_use]
+    pub fn block_count(&self) -> usize {
+        self.config.num_hidden_layers
+    }
+
+    /// Some blocks, the last one never among them: `[B, 1 + N, W]` → `[B, 1 + N, W]`.
+    ///
+    /// # Errors
+    /// As [`Ops`] says.
+    pub fn through<O: Ops>(
+        &self,
+        ops: &mut O,
+        x: O::Value,
+        blocks: Range<usize>,
+    ) -> Result<O::Value, ModelError> {
+        let end = blocks.end.min(self.blocks.last());
+        self.blocks.through(ops, x, Bias::None, blocks.start..end)
     }
 
     /// What comes after [`ClipVision::beginning`]: `[B, 1 + N, W]` → pooled `[B, hidden_size]`.

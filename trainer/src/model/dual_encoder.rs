@@ -208,6 +208,83 @@ impl DualEncoder {
         }
     }
 
+    /// Blocks of a tower.
+    #[must_use]
+    pub fn block_count(&self, side: Side) -> usize {
+        match (side, &self.image_tower, &self.text_tower) {
+            (Side::Image, ImageTower::EfficientNetLite(tower), _) => tower.block_count(),
+            (Side::Image, ImageTower::ClipVision(tower), _) => tower.block_count(),
+            (Side::Text, _, TextTower::Bert(tower)) => tower.block_count(),
+            (Side::Text, _, TextTower::ClipText(tower)) => tower.block_count(),
+        }
+    }
+
+    /// One block of the image tower, not its last, over what those before it answered, as
+    /// [`DualEncoder::image_beginning`] has it.
+    ///
+    /// # Errors
+    /// As [`Ops`] says.
+    pub fn image_block<O: Ops>(
+        &self,
+        ops: &mut O,
+        x: O::Value,
+        block: usize,
+    ) -> Result<O::Value, ModelError> {
+        match &self.image_tower {
+            ImageTower::EfficientNetLite(tower) => tower.through(ops, &x, block..block + 1),
+            ImageTower::ClipVision(tower) => tower.through(ops, x, block..block + 1),
+        }
+    }
+
+    /// What the first block of the text tower is fed: `ids` i64 `[B, L]` → `[B, L, W]`.
+    ///
+    /// # Errors
+    /// As [`Ops`] says.
+    pub fn text_beginning<O: Ops>(
+        &self,
+        ops: &mut O,
+        ids: &O::Value,
+    ) -> Result<O::Value, ModelError> {
+        match &self.text_tower {
+            TextTower::Bert(tower) => tower.beginning(ops, ids),
+            TextTower::ClipText(tower) => tower.beginning(ops, ids),
+        }
+    }
+
+    /// One block of the text tower over the tokens of `[ids, mask]`: `[B, L, W]` → `[B, L, W]`.
+    ///
+    /// # Errors
+    /// As [`Ops`] says.
+    pub fn text_block<O: Ops>(
+        &self,
+        ops: &mut O,
+        x: O::Value,
+        [ids, mask]: [&O::Value; 2],
+        block: usize,
+    ) -> Result<O::Value, ModelError> {
+        match &self.text_tower {
+            TextTower::Bert(tower) => tower.through(ops, x, mask, block..block + 1),
+            TextTower::ClipText(tower) => tower.through(ops, x, ids, block..block + 1),
+        }
+    }
+
+    /// What comes after the first `blocks` blocks of the text tower: `[B, L, W]` → `[B, hidden]`.
+    ///
+    /// # Errors
+    /// As [`Ops`] says.
+    pub fn text_rest<O: Ops>(
+        &self,
+        ops: &mut O,
+        x: O::Value,
+        [ids, mask]: [&O::Value; 2],
+        blocks: usize,
+    ) -> Result<O::Value, ModelError> {
+        match &self.text_tower {
+            TextTower::Bert(tower) => tower.rest(ops, x, mask, blocks),
+            TextTower::ClipText(tower) => tower.rest(ops, x, ids, blocks),
+        }
+    }
+
     /// The tower's answer for `ids` and `mask` i64 `[B, L]` → `[B, hidden]`. A causal tower does not
     /// look at the mask.
     ///

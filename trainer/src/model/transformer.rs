@@ -44,17 +44,7 @@ impl Transformer {
         Ok(Self { prefix, shape, heads })
     }
 
-    /// All blocks over `x` `[B, L, W]` → `[B, L, W]`; `bias` goes into every attention.
-    pub(super) fn states<O: Ops>(
-        &self,
-        ops: &mut O,
-        x: O::Value,
-        bias: Bias<'_, O::Value>,
-    ) -> Result<O::Value, ModelError> {
-        self.through(ops, x, bias, 0..self.shape.layers)
-    }
-
-    /// Some blocks over `x` `[B, L, W]` → `[B, L, W]`.
+    /// Some blocks over `x` `[B, L, W]` → `[B, L, W]`; `bias` goes into every attention.
     pub(super) fn through<O: Ops>(
         &self,
         ops: &mut O,

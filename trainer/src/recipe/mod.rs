@@ -29,7 +29,7 @@ pub use objective::{NegativesFrom, Objective};
 pub use optimizer::{AdamW, Lamb, Lars, OptimizerSection, Schedule, Sgd};
 pub use resolve::{RecipeError, Resolver, from_table, load, load_from};
 pub use text::{BackTranslationSection, SynonymsSection, TextSection};
-pub use train::{EvalSection, Precision, TrainSection};
+pub use train::{Auto, EvalSection, MicroBatch, Precision, TrainSection};
 
 /// A recipe as resolved: paths absolute, defaults written out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

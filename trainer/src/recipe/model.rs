@@ -61,6 +61,10 @@ pub struct ImageTowerSection {
     pub layer_decay: f64,
     /// Share of its outputs that the projection does not see in a training step; 0 is none.
     pub dropout: f64,
+    /// Whether its blocks keep their inputs alone for the way back and are computed once more there: less
+    /// memory for more time.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub gradient_checkpointing: bool,
     /// Of a `dual-encoder`: the names of the classes of the tower's own classifier, a line each, several
     /// with `, ` between them. With it, what the classifier sees goes into the embedding by these names.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,6 +106,10 @@ pub struct TextTowerSection {
     pub layer_decay: f64,
     /// Share of its outputs that the projection does not see in a training step; 0 is none.
     pub dropout: f64,
+    /// Whether its blocks keep their inputs alone for the way back and are computed once more there: less
+    /// memory for more time.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub gradient_checkpointing: bool,
     /// Adapters beside weights that stay as they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraSection>,
@@ -135,7 +143,17 @@ impl Default for ImageTowerSection {
     fn default() -> Self {
         let (learning_rate, layer_decay, dropout) = (0.0, one(), 0.0);
         let (encoder, weights, classes, lora) = (None, None, None, None);
-        Self { encoder, weights, learning_rate, layer_decay, dropout, classes, lora }
+        let gradient_checkpointing = false;
+        Self {
+            encoder,
+            weights,
+            learning_rate,
+            layer_decay,
+            dropout,
+            gradient_checkpointing,
+            lora,
+            classes,
+        }
     }
 }
 
@@ -144,7 +162,17 @@ impl Default for TextTowerSection {
     fn default() -> Self {
         let (encoder, weights, context_length, lora) = (None, None, None, None);
         let (learning_rate, layer_decay, dropout) = (0.0, one(), 0.0);
-        Self { encoder, weights, context_length, learning_rate, layer_decay, dropout, lora }
+        let gradient_checkpointing = false;
+        Self {
+            encoder,
+            weights,
+            context_length,
+            learning_rate,
+            layer_decay,
+            dropout,
+            gradient_checkpointing,
+            lora,
+        }
     }
 }
 

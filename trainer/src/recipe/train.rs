@@ -26,7 +26,7 @@ pub struct TrainSection {
     /// Pairs that go through the towers at once, where a batch is more than the memory holds; the
     /// gradient is that of the whole batch all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub micro_batch: Option<usize>,
+    pub micro_batch: Option<MicroBatch>,
     /// Passes over the data, as mixed by weight.
     pub epochs: u64,
     /// Steps over which the learning rates rise from zero.
@@ -61,6 +61,24 @@ pub struct TrainSection {
     /// The learning rates after the warm-up.
     #[serde(default, deserialize_with = "named")]
     pub schedule: Schedule,
+}
+
+/// Pairs that go through the towers at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "train.micro_batch is a number of pairs, or \"auto\"")]
+pub enum MicroBatch {
+    /// So many.
+    Pairs(usize),
+    /// As many as the free memory holds.
+    Auto(Auto),
+}
+
+/// A word in place of a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auto {
+    /// Found out at the first step.
+    Auto,
 }
 
 /// Arithmetic of the towers while training.
@@ -134,7 +152,7 @@ impl TrainSection {
         if self.batch_size < 2 {
             return wrong("train.batch_size", "must be at least 2: a pair alone has no negatives");
         }
-        if self.micro_batch == Some(0) {
+        if self.micro_batch == Some(MicroBatch::Pairs(0)) {
             return wrong(
                 "train.micro_batch",
                 "must be at least 1: so many pairs go through at once",

@@ -6,11 +6,13 @@
 //! gradients that arrive at the leaves back through the towers. A batch that goes through at once
 //! keeps its graph in between; one that goes through in micro-batches keeps none and goes through a
 //! second time, so that the memory is that of a micro-batch and the gradient that of the whole batch.
+//! A tower with gradient checkpointing keeps, wherever it would keep a graph, the inputs of its blocks.
 //!
 //! This room knows nothing of files, objectives, the rules of optimizers or the loop.
 //! Invariant: gradients are those of the whole batch, up to the order in which f32 is summed; what
 //! comes out depends on nothing but inputs and weights, so the second way answers as the first did.
 
+mod blocks;
 mod part;
 mod tape;
 
@@ -19,8 +21,9 @@ use tch::{TchError, Tensor};
 
 use crate::encoder::{Encoder, EncoderError};
 use crate::methods::{Batch, Words};
-use crate::model::Weights;
+use crate::model::{Side, Weights};
 
+use blocks::Chain;
 use part::Part;
 use tape::Passage;
 pub use tape::Tape;
@@ -74,6 +77,45 @@ pub enum TextInputs {
     Tokens(Vec<TokenIds>),
 }
 
+impl Inputs {
+    /// How many pairs it has.
+    #[must_use]
+    pub fn pairs(&self) -> usize {
+        let rows = |tensor: &Tensor| tensor.size()[0] as usize;
+        match &self.images {
+            Images::Pooled(rows_of) | Images::Begun { rows: rows_of, .. } => rows(rows_of),
+            Images::Pixels(views) => views.first().map_or(0, rows),
+        }
+    }
+
+    /// Its first `pairs` pictures, and as many texts, the longest ones: what goes through the towers,
+    /// without keys that a method would need.
+    #[must_use]
+    pub fn first(&self, pairs: usize) -> Self {
+        let pairs = pairs.min(self.pairs());
+        let narrow = |whole: &Tensor| whole.narrow(0, 0, pairs as i64);
+        let images = match &self.images {
+            Images::Pooled(pooled) => Images::Pooled(narrow(pooled)),
+            Images::Begun { rows, blocks } => Images::Begun { rows: narrow(rows), blocks: *blocks },
+            Images::Pixels(views) => Images::Pixels(views.iter().map(narrow).collect()),
+        };
+        let texts = self.texts.as_ref().map(|texts| {
+            let inputs = match &texts.inputs {
+                TextInputs::Pooled(pooled) => TextInputs::Pooled(narrow(pooled)),
+                TextInputs::Tokens(tokens) => {
+                    let mut tokens = tokens.clone();
+                    tokens.sort_by_key(|text| std::cmp::Reverse(text.ids.len()));
+                    tokens.truncate(pairs);
+                    TextInputs::Tokens(tokens)
+                }
+            };
+            Texts { inputs, keys: Vec::new() }
+        });
+        let (picture_keys, class_keys) = (Vec::new(), Vec::new());
+        Self { images, class_pictures: None, texts, picture_keys, class_keys }
+    }
+}
+
 /// Why a batch cannot go through the towers.
 #[derive(Debug, thiserror::Error)]
 pub enum TowersError {
@@ -95,6 +137,18 @@ pub struct Towers<'a> {
     /// Pairs that go through at once, at least 1; all of a batch where absent. A pair has all its
     /// views, and a caption or a negative.
     pub micro_batch: Option<usize>,
+    /// Whose blocks keep their inputs alone for the way back (gradient checkpointing).
+    pub checkpointed: &'a [Side],
+}
+
+/// Pictures behind the image tower.
+struct Seen {
+    /// Each view, `[B, hidden]`.
+    views: Vec<Tensor>,
+    /// The same behind that of the momentum encoder; none where there is none.
+    targets: Vec<Tensor>,
+    /// What leads back; none where the answers were known beforehand.
+    passage: Option<Passage>,
 }
 
 impl Towers<'_> {
@@ -104,7 +158,7 @@ impl Towers<'_> {
     /// [`TowersError`] for inputs that a tower does not take, or where the device has no room.
     pub fn forward(&self, inputs: Inputs) -> Result<(Batch, Tape), TowersError> {
         let Inputs { images, class_pictures, texts, picture_keys, class_keys } = inputs;
-        let (mut views, targets, image) = self.images(images)?;
+        let Seen { mut views, targets, passage: image } = self.images(images)?;
         if let Some(more) = class_pictures {
             let longer = |pooled: &Tensor| Tensor::f_cat(&[pooled, &more], 0);
             views = views.iter().map(longer).collect::<Result<_, _>>()?; // [B + K, …]
@@ -121,21 +175,19 @@ impl Towers<'_> {
         Ok((leaves(answers, &tape), tape))
     }
 
-    /// Each view behind the image tower and behind that of the momentum encoder, `[B, hidden]`.
-    fn images(
-        &self,
-        images: Images,
-    ) -> Result<(Vec<Tensor>, Vec<Tensor>, Option<Passage>), TowersError> {
+    fn images(&self, images: Images) -> Result<Seen, TowersError> {
         let whole = match images {
-            Images::Pooled(pooled) => return Ok((vec![pooled], Vec::new(), None)),
+            Images::Pooled(pooled) => {
+                return Ok(Seen { views: vec![pooled], targets: Vec::new(), passage: None });
+            }
             Images::Begun { rows, blocks } => Part::Begun { rows, blocks },
             Images::Pixels(views) => Part::Pixels(views),
         };
         let Some(parts) = whole.cut(self.micro_batch) else {
             let part = whole.placed(self.encoder)?;
             let targets = self.targets(&part)?;
-            let pooled = part.pooled(self.encoder)?;
-            return Ok((detached(&pooled), targets, Some(Passage::kept(pooled))));
+            let (views, passage) = self.at_once(Side::Image, &part)?;
+            return Ok(Seen { views, targets, passage: Some(passage) });
         };
         let (mut views, mut targets) = (Vec::new(), Vec::new());
         for part in &parts {
@@ -143,7 +195,20 @@ impl Towers<'_> {
             views.push(tch::no_grad(|| part.pooled(self.encoder))?);
             targets.push(self.targets(&part)?);
         }
-        Ok((joined(&views)?, joined(&targets)?, Some(Passage::again(parts, None))))
+        let by_blocks = self.checkpointed.contains(&Side::Image);
+        let passage = Some(Passage::Again { parts, by_blocks, order: None });
+        Ok(Seen { views: joined(&views)?, targets: joined(&targets)?, passage })
+    }
+
+    /// The answers to each view, `[B, hidden]`, without their graph, which is kept beside them.
+    fn at_once(&self, side: Side, part: &Part) -> Result<(Vec<Tensor>, Passage), TowersError> {
+        if self.checkpointed.contains(&side) {
+            let chains = part.chains(self.encoder)?;
+            let answers = chains.iter().map(Chain::answers).collect::<Result<Vec<_>, _>>()?;
+            return Ok((answers.into_iter().flatten().collect(), Passage::Blocks(chains)));
+        }
+        let pooled = part.pooled(self.encoder)?;
+        Ok((pooled.iter().map(Tensor::detach).collect(), Passage::Kept(pooled)))
     }
 
     fn targets(&self, part: &Part) -> Result<Vec<Tensor>, TowersError> {
@@ -159,8 +224,8 @@ impl Towers<'_> {
             TextInputs::Tokens(tokens) => tokens,
         };
         if self.micro_batch.is_none_or(|most| tokens.len() <= most) {
-            let pooled = Part::Tokens(tokens).pooled(self.encoder)?;
-            return Ok((detached(&pooled).remove(0), Some(Passage::kept(pooled))));
+            let (mut pooled, passage) = self.at_once(Side::Text, &Part::Tokens(tokens))?;
+            return Ok((pooled.remove(0), Some(passage)));
         }
         let mut order: Vec<usize> = (0..tokens.len()).collect();
         order.sort_by_key(|&text| tokens[text].ids.len());
@@ -174,7 +239,8 @@ impl Towers<'_> {
         let pooled = joined(&pooled)?.remove(0).f_index_select(0, &place)?; // [N, hidden]
         let order: Vec<i64> = order.into_iter().map(|text| text as i64).collect();
         let order = self.encoder.moved(&Tensor::from_slice(&order))?;
-        Ok((pooled, Some(Passage::again(parts, Some(order)))))
+        let by_blocks = self.checkpointed.contains(&Side::Text);
+        Ok((pooled, Some(Passage::Again { parts, by_blocks, order: Some(order) })))
     }
 }
 
@@ -191,10 +257,6 @@ fn leaves(answers: Batch, tape: &Tape) -> Batch {
         Words { pooled, keys }
     });
     Batch { views, words, ..answers }
-}
-
-fn detached(pooled: &[Tensor]) -> Vec<Tensor> {
-    pooled.iter().map(Tensor::detach).collect()
 }
 
 /// By part and view → by view, all parts one below the other.

@@ -1,9 +1,10 @@
 //! Some rows of a batch on their way through a tower.
 
 use clip::TokenIds;
-use tch::Tensor;
+use tch::{TchError, Tensor};
 
 use super::TowersError;
+use super::blocks::{Chain, Feed};
 use crate::encoder::{Encoder, EncoderError};
 use crate::model::{Torch, Weights};
 
@@ -19,7 +20,7 @@ pub(super) enum Part {
 }
 
 impl Part {
-    fn rows(&self) -> usize {
+    pub(super) fn rows(&self) -> usize {
         let first = |tensor: &Tensor| tensor.size()[0] as usize;
         match self {
             Self::Pixels(views) => views.first().map_or(0, first),
@@ -79,16 +80,40 @@ impl Part {
     ) -> Result<Vec<Tensor>, TowersError> {
         let Self::Pixels(views) = self else { return Ok(Vec::new()) };
         let mut answers = Vec::with_capacity(views.len());
-        for alike in views.chunk_by(|a, b| a.size() == b.size()) {
+        for (pixels, count) in together(views)? {
             let mut ops = Torch::in_kind(weights, encoder.kind);
-            let pixels = match alike {
-                [only] => only.shallow_clone(),
-                several => Tensor::f_cat(several, 0)?, // [V · B, 3, H, W]
-            };
             let pooled = encoder.model.image_pooled(&mut ops, &pixels);
             let pooled = pooled.map_err(EncoderError::from)?; // [V · B, hidden]
-            answers.extend(pooled.f_chunk(alike.len() as i64, 0)?);
+            answers.extend(pooled.f_chunk(count as i64, 0)?);
         }
         Ok(answers)
     }
+
+    /// The way through the tower that learns, of which the inputs of blocks are kept; one for the views of
+    /// each size.
+    pub(super) fn chains(&self, encoder: &Encoder) -> Result<Vec<Chain>, TowersError> {
+        match self {
+            Self::Pixels(views) => {
+                let chain = |(pixels, count)| Chain::forward(encoder, Feed::Pixels(pixels), count);
+                together(views)?.into_iter().map(chain).collect()
+            }
+            Self::Begun { rows, blocks } => {
+                let feed = Feed::Begun { rows: rows.shallow_clone(), blocks: *blocks };
+                Ok(vec![Chain::forward(encoder, feed, 1)?])
+            }
+            Self::Tokens(tokens) => {
+                let feed = Feed::Tokens(encoder.tokens(&tokens.iter().collect::<Vec<_>>())?);
+                Ok(vec![Chain::forward(encoder, feed, 1)?])
+            }
+        }
+    }
+}
+
+/// Views of one size one below the other, `[V · B, 3, H, W]`, and how many they are.
+fn together(views: &[Tensor]) -> Result<Vec<(Tensor, usize)>, TchError> {
+    let pixels = |alike: &[Tensor]| match alike {
+        [only] => Ok((only.shallow_clone(), 1)),
+        several => Ok((Tensor::f_cat(several, 0)?, several.len())),
+    };
+    views.chunk_by(|a, b| a.size() == b.size()).map(pixels).collect()
 }

@@ -2,8 +2,10 @@
 
 use tch::{Kind, TchError, Tensor};
 
+use super::blocks::Chain;
 use super::part::Part;
 use super::{Towers, TowersError};
+use crate::encoder::Encoder;
 use crate::methods::Batch;
 
 /// How a batch went through the towers.
@@ -20,9 +22,13 @@ pub struct Tape {
 pub(super) enum Passage {
     /// At once: its answers `[B, hidden]` to each view, with their graph.
     Kept(Vec<Tensor>),
+    /// At once, with the inputs of blocks in place of a graph.
+    Blocks(Vec<Chain>),
     /// In micro-batches, of which nothing was kept.
     Again {
         parts: Vec<Part>,
+        /// Whether blocks keep their inputs alone the second time.
+        by_blocks: bool,
         /// The row of the batch that each of their rows is, i64 `[B]`, where they are in another order.
         order: Option<Tensor>,
     },
@@ -48,15 +54,19 @@ impl Tape {
         let mut arrived = behind.split_off(parameters.len()).into_iter();
         let mut at = |leaf: &Tensor| {
             let asked = leaf.requires_grad().then(|| arrived.next()).flatten();
-            asked.unwrap_or_else(Tensor::new)
+            (leaf.shallow_clone(), asked.filter(Tensor::defined))
         };
-        let views: Vec<Tensor> = batch.views.iter().map(&mut at).collect();
-        let words: Vec<Tensor> = words().map(at).collect();
+        let views: Vec<_> = batch.views.iter().map(&mut at).collect();
+        let words: Vec<_> = words().map(at).collect();
         let mut of_towers = Sums::nothing(parameters.len());
         for (passage, arrived) in [(self.image, views), (self.text, words)] {
-            if let Some(passage) = passage {
-                passage.backward(&arrived, parameters, towers, &mut of_towers)?;
-            }
+            let reached = arrived.iter().any(|(_, gradient)| gradient.is_some());
+            let Some(passage) = passage.filter(|_| reached) else { continue };
+            let whole = |(leaf, gradient): (Tensor, Option<Tensor>)| {
+                gradient.map_or_else(|| leaf.f_zeros_like(), Ok)
+            };
+            let arrived = arrived.into_iter().map(whole).collect::<Result<Vec<_>, _>>()?;
+            passage.backward(&arrived, parameters, towers.encoder, &mut of_towers)?;
         }
         // What several processes add up is `of_towers`: each has taken its own rows back, while what lies
         // behind the towers has seen the whole batch in every one of them.
@@ -66,41 +76,41 @@ impl Tape {
 }
 
 impl Passage {
-    pub(super) fn kept(pooled: Vec<Tensor>) -> Self {
-        Self::Kept(pooled)
-    }
-
-    pub(super) fn again(parts: Vec<Part>, order: Option<Tensor>) -> Self {
-        Self::Again { parts, order }
-    }
-
     /// Adds to `sums` what the gradients that arrived at the leaves, `[B + K, hidden]` for each view, say
     /// of `parameters`. Rows behind the tower's own are of what never went through it.
     fn backward(
         self,
         arrived: &[Tensor],
         parameters: &[&Tensor],
-        towers: &Towers<'_>,
+        encoder: &Encoder,
         sums: &mut Sums,
     ) -> Result<(), TowersError> {
         match self {
-            Self::Kept(pooled) => {
-                let scalars = products(&pooled, arrived, 0)?;
-                sums.add(backward(&scalars, parameters)?)?;
-            }
-            Self::Again { parts, order } => {
-                let sorted = |view: &Tensor| match &order {
-                    Some(order) if view.defined() => view.f_index_select(0, order),
-                    _ => Ok(view.shallow_clone()),
-                };
-                let arrived = arrived.iter().map(sorted).collect::<Result<Vec<_>, _>>()?;
-                let mut start = 0;
+            Self::Kept(pooled) => through_graph(&pooled, arrived, parameters, sums)?,
+            Self::Blocks(chains) => through_blocks(&chains, arrived, (parameters, encoder), sums)?,
+            Self::Again { parts, by_blocks, order } => {
+                let mut rest = arrived.iter().map(Tensor::shallow_clone).collect::<Vec<_>>();
+                if let Some(order) = order {
+                    let sorted = |view: &Tensor| view.f_index_select(0, &order);
+                    rest = rest.iter().map(sorted).collect::<Result<_, _>>()?;
+                }
                 for part in &parts {
-                    let pooled = part.placed(towers.encoder)?.pooled(towers.encoder)?;
-                    let scalars = products(&pooled, &arrived, start)?;
-                    start += pooled.first().map_or(0, |view| view.size()[0]);
-                    drop(pooled);
-                    sums.add(backward(&scalars, parameters)?)?;
+                    let placed = part.placed(encoder)?;
+                    if by_blocks {
+                        through_blocks(
+                            &placed.chains(encoder)?,
+                            &rest,
+                            (parameters, encoder),
+                            sums,
+                        )?;
+                    } else {
+                        through_graph(&placed.pooled(encoder)?, &rest, parameters, sums)?;
+                    }
+                    let after = |view: &Tensor| {
+                        let rows = part.rows() as i64;
+                        view.f_narrow(0, rows, view.size()[0] - rows)
+                    };
+                    rest = rest.iter().map(after).collect::<Result<_, _>>()?;
                 }
             }
         }
@@ -108,28 +118,45 @@ impl Passage {
     }
 }
 
-/// Scalars whose gradients by `pooled`, `[R, hidden]` for each view, are the rows from `start` on of what
-/// arrived (Gao et al. 2021, equation 9). A view that nothing arrived at has none.
-fn products(pooled: &[Tensor], arrived: &[Tensor], start: i64) -> Result<Vec<Tensor>, TchError> {
-    let product = |(pooled, arrived): (&Tensor, &Tensor)| {
-        let rows = arrived.f_narrow(0, start, pooled.size()[0])?;
-        pooled.f_mul(&rows)?.f_sum(Kind::Float)
-    };
-    let learned =
-        |(pooled, arrived): &(&Tensor, &Tensor)| pooled.requires_grad() && arrived.defined();
-    pooled.iter().zip(arrived).filter(learned).map(product).collect()
+/// Back from `pooled`, `[R, hidden]` for each view, by the first rows of what arrived.
+fn through_graph(
+    pooled: &[Tensor],
+    arrived: &[Tensor],
+    parameters: &[&Tensor],
+    sums: &mut Sums,
+) -> Result<(), TowersError> {
+    let learned = pooled.iter().zip(arrived).filter(|(pooled, _)| pooled.requires_grad());
+    let scalars = learned.map(|(pooled, arrived)| product(pooled, arrived));
+    let scalars = scalars.collect::<Result<Vec<_>, _>>()?;
+    if !scalars.is_empty() {
+        sums.add(Tensor::f_run_backward(&scalars, parameters, false, false)?)?;
+    }
+    Ok(())
 }
 
-/// The gradients of the sum of `scalars`; none of no scalar.
-fn backward(scalars: &[Tensor], parameters: &[&Tensor]) -> Result<Vec<Tensor>, TchError> {
-    if scalars.is_empty() {
-        return Ok(Vec::new());
+/// The same back from the answers of `chains`.
+fn through_blocks(
+    chains: &[Chain],
+    mut arrived: &[Tensor],
+    (parameters, encoder): (&[&Tensor], &Encoder),
+    sums: &mut Sums,
+) -> Result<(), TowersError> {
+    for chain in chains {
+        let (of_it, others) = arrived.split_at(chain.views().min(arrived.len()));
+        chain.backward(encoder, of_it, parameters, sums)?;
+        arrived = others;
     }
-    Tensor::f_run_backward(scalars, parameters, false, false)
+    Ok(())
+}
+
+/// A scalar whose gradient by `answer`, `[R, …]`, is the first `R` rows of `gradient` (Gao et al. 2021,
+/// equation 9).
+pub(super) fn product(answer: &Tensor, gradient: &Tensor) -> Result<Tensor, TchError> {
+    answer.f_mul(&gradient.f_narrow(0, 0, answer.size()[0])?)?.f_sum(Kind::Float)
 }
 
 /// Gradients by each parameter, summed over the parts of a batch.
-struct Sums {
+pub(super) struct Sums {
     /// Undefined where there has been none.
     gradients: Vec<Tensor>,
     /// Whether the sum is in memory of its own: autograd may have given a gradient to another parameter
@@ -143,7 +170,7 @@ impl Sums {
         Self { gradients, own: vec![false; parameters] }
     }
 
-    fn add(&mut self, gradients: Vec<Tensor>) -> Result<(), TchError> {
+    pub(super) fn add(&mut self, gradients: Vec<Tensor>) -> Result<(), TchError> {
         for ((sum, own), gradient) in self.gradients.iter_mut().zip(&mut self.own).zip(gradients) {
             match (gradient.defined(), sum.defined()) {
                 (false, _) => {}

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::error::Error;
 
 use super::TrainError;
-use crate::recipe::{Precision, Recipe};
+use crate::recipe::{MicroBatch, Precision, Recipe};
 
 /// What is wrong with a GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +93,17 @@ fn cures(recipe: &Recipe) -> String {
     if let Some(size) = recipe.image.size {
         cures.push(format!("image.size (now {size})"));
     }
+    if let Some(MicroBatch::Pairs(pairs)) = recipe.train.micro_batch {
+        cures.insert(0, format!("train.micro_batch (now {pairs})"));
+    }
     let lower = format!("lower {}", cures.join(" or "));
+    let lower = match recipe.train.micro_batch {
+        None => format!(
+            "set train.micro_batch = \"auto\", which keeps the gradient of the whole batch, or {lower}"
+        ),
+        Some(MicroBatch::Auto(_)) => format!("set train.micro_batch to a number, or {lower}"),
+        Some(MicroBatch::Pairs(_)) => lower,
+    };
     if recipe.train.precision == Some(Precision::F32) {
         return format!("{lower}, or set train.precision = \"bf16\"");
     }
@@ -168,6 +178,12 @@ mod tests {
         let panic = format!("called `Result::unwrap()` on an `Err` value: {:?}", full());
         let said = of_panic(&panic, &recipe("bf16")).unwrap().to_string();
         assert!(said.contains("batch_size (now 512)") && !said.contains("bf16"), "{said}");
+        assert!(said.contains("set train.micro_batch = \"auto\""), "{said}");
+        let mut parts = recipe("bf16");
+        parts.train.micro_batch = Some(MicroBatch::Pairs(64));
+        let said = of_panic(&panic, &parts).unwrap().to_string();
+        let lower = "lower train.micro_batch (now 64) or train.batch_size (now 512)";
+        assert!(said.contains(lower) && !said.contains("auto"), "{said}");
         let gone = "CUDA error: unspecified launch failure".to_owned();
         let said = told(tch::TchError::Torch(gone).into(), &recipe("f32")).to_string();
         assert!(said.contains("disappeared") && said.contains("--resume"), "{said}");

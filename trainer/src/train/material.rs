@@ -10,7 +10,7 @@ use tch::{Kind, Tensor};
 
 use super::class_pictures::ClassPictures;
 use super::texts::{self, Texts, Wording};
-use super::{Surroundings, TrainError, objective, pass};
+use super::{Surroundings, TrainError, micro_batch, objective, pass};
 use crate::data::augment::picture::of_side;
 use crate::data::augment::text::back_translation;
 use crate::data::augment::{Look, Views};
@@ -304,9 +304,15 @@ fn class_keys(sets: &[Arc<Dataset>]) -> Vec<i64> {
 
 /// Refuses what a recipe wants to vary where a locked tower answers from the cache.
 fn refuse_unseen(recipe: &Recipe, encoder: &Encoder) -> Result<(), TrainError> {
+    let checkpointed = micro_batch::checkpointed(recipe);
+    let checkpointing = |side: Side, key: &'static str| {
+        checkpointed.contains(&side).then_some(key).into_iter().collect()
+    };
     for (side, tower, keys) in [
         (Side::Image, "image", recipe.image.drawn_keys()),
         (Side::Text, "text", recipe.text.drawn_keys()),
+        (Side::Image, "image", checkpointing(Side::Image, "model.image.gradient_checkpointing")),
+        (Side::Text, "text", checkpointing(Side::Text, "model.text.gradient_checkpointing")),
     ] {
         if encoder.rates.is_locked(side) && !keys.is_empty() {
             return Err(TrainError::Unseen { keys: keys.join(", "), tower });

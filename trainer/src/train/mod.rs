@@ -14,6 +14,7 @@ mod error;
 mod gpu;
 mod ledger;
 mod material;
+mod micro_batch;
 mod objective;
 mod parameters;
 mod texts;
@@ -49,6 +50,7 @@ pub use error::TrainError;
 use ledger::{Ledger, Step};
 pub use material::HeldOut;
 use material::Material;
+use micro_batch::AtOnce;
 pub use parameters::restore;
 use parameters::{collect, learned_state, resume};
 
@@ -170,7 +172,8 @@ fn all_steps(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
     let logit_scale = encoder.weights.get(LOGIT_SCALE)?.shallow_clone();
     let views = method.views(&recipe.image);
     let learned: Vec<&Tensor> = parameters.iter().map(|parameter| &parameter.tensor).collect();
-    let micro_batch = recipe.train.micro_batch;
+    let mut at_once = AtOnce::of(recipe, around.watch);
+    let checkpointed = micro_batch::checkpointed(recipe);
     let mut figures = Figures::default();
     let mut broken = BTreeSet::new();
     let mut seen = None;
@@ -189,7 +192,14 @@ fn all_steps(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
                 batches.next(&material, &encoder, recipe.train.batch_size, step)?;
             let online = Branch { encoder: &encoder, weights: &encoder.weights };
             let target = momentum.as_ref().map(|momentum| &momentum.weights);
-            let towers = Towers { encoder: &encoder, target, micro_batch };
+            let towers = Towers {
+                encoder: &encoder,
+                target,
+                micro_batch: None,
+                checkpointed: &checkpointed,
+            };
+            let micro_batch = at_once.settled(&inputs, &towers, &learned, around.watch)?;
+            let towers = Towers { micro_batch, ..towers };
             let (batch, tape) = towers.forward(inputs)?;
             ledger.settle(around.watch)?;
             let target = Branch { weights: target.unwrap_or(&encoder.weights), ..online };

@@ -90,7 +90,8 @@ fn losses_and_gradients_are_those_of_the_reference_implementations() {
         let learner = Learner { online, target: Branch { weights: &target, ..online }, step: 0 };
         let views = method.views(&recipe.image).len();
         let followed = method.momentum().map(|_| &target);
-        let towers = Towers { encoder: &encoder, target: followed, micro_batch: None };
+        let towers =
+            Towers { encoder: &encoder, target: followed, micro_batch: None, checkpointed: &[] };
         let (batch, tape) = towers.forward(inputs(&all, views, name == "slip")).unwrap();
         let step = method.step(&batch, &learner).unwrap();
         close(&format!("loss of {name}"), &step.loss.detach(), of_it["loss"]);

@@ -4,8 +4,8 @@
 use clip::TokenIds;
 use clipsight_trainer::encoder::Encoder;
 use clipsight_trainer::methods::{self, Batch, Branch, Learner, Words};
-use clipsight_trainer::model::{Torch, Weights};
-use clipsight_trainer::recipe::Recipe;
+use clipsight_trainer::model::{Side, Torch, Weights};
+use clipsight_trainer::recipe::{Recipe, load};
 use clipsight_trainer::run::Run;
 use clipsight_trainer::towers::{Images, Inputs, TextInputs, Texts, Towers};
 use tch::{Device, Kind, Tensor};
@@ -113,7 +113,11 @@ impl Case {
         (loss.double_value(&[]), gradients)
     }
 
-    fn in_micro_batches(&self, micro_batch: Option<usize>) -> (f64, Vec<Tensor>) {
+    fn in_micro_batches(
+        &self,
+        micro_batch: Option<usize>,
+        checkpointed: &[Side],
+    ) -> (f64, Vec<Tensor>) {
         let (keys, picture_keys, class_keys) = self.keys();
         let texts = self.tokens.as_ref().map(|tokens| {
             let inputs = TextInputs::Tokens(tokens.clone());
@@ -121,7 +125,8 @@ impl Case {
         });
         let images = Images::Pixels(self.views.iter().map(Tensor::shallow_clone).collect());
         let inputs = Inputs { images, class_pictures: None, texts, picture_keys, class_keys };
-        let towers = Towers { encoder: &self.encoder, target: self.target.as_ref(), micro_batch };
+        let target = self.target.as_ref();
+        let towers = Towers { encoder: &self.encoder, target, micro_batch, checkpointed };
         let (batch, tape) = towers.forward(inputs).unwrap();
         let loss = self.loss(&batch);
         let learned: Vec<&Tensor> =
@@ -132,21 +137,34 @@ impl Case {
 
     /// Gradients by each parameter have to be those of the whole batch, up to rounding.
     fn agrees(&self, what: &str) {
-        self.agrees_in(what, &MICRO_BATCHES);
+        let micro_batches = MICRO_BATCHES.map(Some).into_iter().chain([None]);
+        self.agree(what, micro_batches.map(|at_once| (at_once, &[][..])));
     }
 
-    fn agrees_in(&self, what: &str, micro_batches: &[usize]) {
+    /// The same with gradient checkpointing of either tower and of both, and without.
+    fn agrees_checkpointed(&self, what: &str) {
+        const WAYS: [(Option<usize>, &[Side]); 5] = [
+            (Some(3), &[]),
+            (None, &[Side::Image]),
+            (None, &[Side::Text]),
+            (None, &[Side::Image, Side::Text]),
+            (Some(3), &[Side::Image, Side::Text]),
+        ];
+        self.agree(what, WAYS.into_iter());
+    }
+
+    fn agree<'a>(&self, what: &str, ways: impl Iterator<Item = (Option<usize>, &'a [Side])>) {
         let (loss, expected) = self.at_once();
         let defined = expected.iter().filter(|gradient| gradient.defined());
         let largest = |gradient: &Tensor| gradient.abs().max().double_value(&[]);
         let most = defined.map(largest).fold(0.0, f64::max);
-        for micro_batch in micro_batches.iter().copied().map(Some).chain([None]) {
-            let (found_loss, found) = self.in_micro_batches(micro_batch);
+        for (micro_batch, checkpointed) in ways {
+            let (found_loss, found) = self.in_micro_batches(micro_batch, checkpointed);
             assert!((found_loss - loss).abs() < 1e-5 * loss.abs(), "{what}: {found_loss}, {loss}");
             for ((name, _), (found, expected)) in
                 self.parameters().into_iter().zip(found.iter().zip(&expected))
             {
-                let place = format!("{what}, {name}, micro-batches of {micro_batch:?}");
+                let place = format!("{what}, {name}, {micro_batch:?} at once, {checkpointed:?}");
                 assert_eq!(found.defined(), expected.defined(), "{place}");
                 if found.defined() {
                     let scale = largest(expected).max(1e-2 * most);
@@ -159,7 +177,7 @@ impl Case {
 
     fn gradient(&self, of: &str) -> f64 {
         let at = self.parameters().iter().position(|(name, _)| *name == of).unwrap();
-        self.in_micro_batches(Some(3)).1[at].abs().max().double_value(&[])
+        self.in_micro_batches(Some(3), &[]).1[at].abs().max().double_value(&[])
     }
 }
 
@@ -228,14 +246,16 @@ fn every_method_has_the_gradient_of_the_whole_batch() {
         clip(&world, &[&method]).agrees(&method);
     }
     let slip = r#"train.method={ name = "slip", hidden = 16, dim = 8 }"#;
-    clip(&world, &[slip, TEXT]).agrees("slip");
+    let slip = clip(&world, &[slip, TEXT]);
+    slip.agrees("slip");
+    slip.agrees_checkpointed("slip");
 }
 
 #[test]
 fn so_have_views_of_two_sizes_a_convolutional_tower_and_a_bert() {
     let world = World::new();
     let learning = ["model.image.learning_rate=1e-3", "model.text.learning_rate=1e-3"];
-    Case::new(world.recipe(&learning)).agrees_in("clip", &[3]);
+    Case::new(world.recipe(&learning)).agrees_checkpointed("clip");
     let recipe = std::fs::read_to_string(world.at("recipe.toml")).unwrap();
     let alone = format!(
         "{}[[data]]\npath = \"captions.tar\"\n[train]\nbatch_size = 7\nepochs = 1\n",
@@ -243,7 +263,7 @@ fn so_have_views_of_two_sizes_a_convolutional_tower_and_a_bert() {
     );
     std::fs::write(world.at("recipe.toml"), alone).unwrap();
     let swav = r#"train.method={ name = "swav", hidden = 16, dim = 8, prototypes = 5, small_views = 2, small_size = 20 }"#;
-    Case::new(world.recipe(&[learning[0], swav])).agrees_in("swav", &[3]);
+    Case::new(world.recipe(&[learning[0], swav])).agrees_checkpointed("swav");
 }
 
 #[test]
@@ -253,9 +273,25 @@ fn so_has_a_batch_of_which_one_tower_learns() {
     let case = clip(&world, &lit);
     assert!(case.parameters().iter().all(|(name, _)| !name.starts_with("vision_model.")));
     case.agrees("lit");
+    case.agree("lit, checkpointed", [(None, &[Side::Image, Side::Text][..])].into_iter());
     let case = clip(&world, &["train.method=clip"]);
     assert!(case.parameters().iter().all(|(name, _)| !name.starts_with("text_model.")));
     case.agrees("a locked text tower");
+}
+
+#[test]
+fn blocks_that_are_locked_end_the_way_back_through_those_that_keep_their_inputs() {
+    let world = self_supervised::world();
+    let locked = r#"model.learning_rates={ "vision_model.encoder.layers.0" = 0.0, "vision_model.embeddings" = 0.0, "vision_model.pre_layrnorm" = 0.0 }"#;
+    let case = clip(&world, &["train.method=clip", TEXT, locked]);
+    let of_tower = |(name, _): &(&str, &Tensor)| name.starts_with("vision_model.");
+    assert!(
+        case.parameters()
+            .iter()
+            .filter(|of| of_tower(of))
+            .all(|(name, _)| { name.contains("layers.1.") || name.contains("post_layernorm") })
+    );
+    case.agrees_checkpointed("a locked block");
 }
 
 /// Both towers learn.
@@ -282,8 +318,47 @@ fn a_training_in_micro_batches_has_the_losses_of_one_without() {
 #[test]
 fn a_resumed_run_in_micro_batches_equals_an_uninterrupted_one() {
     let world = World::new();
-    let sets = [&LEARNING[..], &["train.epochs=2", "train.micro_batch=6"]].concat();
+    let parts = ["train.epochs=2", "train.micro_batch=6", "model.text.gradient_checkpointing=true"];
+    let sets = [&LEARNING[..], &parts].concat();
     resumes_exactly(&world, &world.recipe(&sets));
+}
+
+#[test]
+fn as_many_pairs_go_at_once_as_fit_and_the_log_names_them() {
+    let world = World::new();
+    let sets = [&LEARNING[..], &["train.epochs=1", "train.micro_batch=auto"]].concat();
+    let run = Run::create(&world.at("run"), world.recipe(&sets)).unwrap();
+    let (outcome, said) = go(&run, None);
+    assert!(outcome.unwrap().finished);
+    let named = said.iter().filter(|words| words.starts_with("train.micro_batch: "));
+    let named: Vec<&String> = named.collect();
+    // The batch is small for any machine that runs this.
+    assert!(named[0].contains("all 20 pairs at once") && named.len() == 1, "{said:?}");
+    assert_eq!(Run::open(&run.folder).unwrap().recipe, run.recipe);
+}
+
+#[test]
+fn micro_batches_that_cannot_be_are_told() {
+    let world = World::new();
+    let refused = |key: &str| {
+        load(&world.at("recipe.toml"), &[format!("train.micro_batch={key}")])
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(refused("0").contains("train.micro_batch must be at least 1"), "{}", refused("0"));
+    for key in ["atuo", "-3", "2.5"] {
+        let said = refused(key);
+        assert!(said.contains("train.micro_batch is a number of pairs, or \"auto\""), "{said}");
+    }
+    let sets = ["train.micro_batch=64", "train.epochs=1"];
+    let run = Run::create(&world.at("run"), world.recipe(&sets)).unwrap();
+    let said = go(&run, None).1;
+    let told = "train.micro_batch = 64 is not less than train.batch_size = 20";
+    assert!(said.iter().any(|words| words.contains(told)), "{said:?}");
+    let key = "model.text.gradient_checkpointing=true";
+    let run = Run::create(&world.at("locked"), world.recipe(&[key])).unwrap();
+    let said = go(&run, None).0.unwrap_err().to_string();
+    assert!(said.contains("gradient_checkpointing would change nothing"), "{said}");
 }
 
 #[test]
@@ -298,9 +373,8 @@ fn beginnings_that_are_kept_go_through_the_rest_in_micro_batches() {
         series(&run.folder, "loss")
     };
     let expected = losses("whole", &[]);
-    for ((step, expected), (_, found)) in
-        expected.iter().zip(&losses("parts", &["train.micro_batch=7"]))
-    {
+    let parts = ["train.micro_batch=7", "model.image.gradient_checkpointing=true"];
+    for ((step, expected), (_, found)) in expected.iter().zip(&losses("parts", &parts)) {
         assert!((found - expected).abs() < 1e-3 * expected, "step {step}: {found}, {expected}");
     }
 }
