@@ -294,6 +294,16 @@ fn blocks_that_are_locked_end_the_way_back_through_those_that_keep_their_inputs(
     case.agrees_checkpointed("a locked block");
 }
 
+#[test]
+fn so_have_adapters_of_low_rank() {
+    let world = self_supervised::world();
+    let lora =
+        ["model.image.lora={ rank = 2, alpha = 4 }", "model.text.lora={ rank = 2, alpha = 4 }"];
+    let case = clip(&world, &[&lora[..], &["train.method=clip", TEXT]].concat());
+    assert!(case.parameters().iter().any(|(name, _)| name.contains("lora")));
+    case.agrees_checkpointed("lora");
+}
+
 /// Both towers learn.
 const LEARNING: [&str; 3] =
     ["model.image.learning_rate=1e-4", "model.text.learning_rate=1e-3", "image.flip=0.5"];
