@@ -132,6 +132,22 @@ fn products_in_bf16_take_adapters_along() {
 }
 
 #[test]
+fn a_batch_in_parts_over_blocks_that_are_computed_twice_learns_the_same_adapters() {
+    let world = World::new();
+    let (whole, _) = finished(&world, "whole", &BOTH);
+    let parts = [
+        "train.micro_batch=6",
+        "model.image.gradient_checkpointing=true",
+        "model.text.gradient_checkpointing=true",
+    ];
+    let (parts, _) = finished(&world, "parts", &[&BOTH[..], &parts].concat());
+    let (a, b) = (series(&whole.folder, "loss"), series(&parts.folder, "loss"));
+    for ((step, whole), (_, parts)) in a.iter().zip(&b) {
+        assert!((whole - parts).abs() < 1e-3 * whole, "step {step}: {whole} and {parts}");
+    }
+}
+
+#[test]
 fn blocks_below_the_first_adapter_are_kept_and_serve_every_blend() {
     let world = World::new();
     finished(&world, "joined", &["train.epochs=8"]);
