@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build server trainer onnxruntime libtorch towers drawings test test-web check lint bench web screenshots clean
+.PHONY: help run build server trainer onnxruntime libtorch towers drawings test test-hosts test-web check lint bench web screenshots clean
 
 PORT ?= 8080
 PICTURES ?=
@@ -65,6 +65,10 @@ test: onnxruntime libtorch towers ## run every test
 	$(call need,cargo,curl https://sh.rustup.rs -sSf | sh)
 	cargo test --workspace --lib --bins --tests
 	@scripts/test_client.sh
+
+test-hosts: onnxruntime libtorch ## train on three hosts, network namespaces of this machine (wants root)
+	$(call need,cargo,curl https://sh.rustup.rs -sSf | sh)
+	@scripts/three_hosts.sh
 
 check: onnxruntime ## the loop of an edit: type check, fast tests of clip, runtime and server
 	cargo check --all-targets

@@ -18,6 +18,7 @@ use clipsight_trainer::encoder::Encoder;
 use clipsight_trainer::methods::{self, Branch, Learner};
 use clipsight_trainer::model::Side;
 use clipsight_trainer::optimizer::{Gradients, Optimizer, Parameter};
+use clipsight_trainer::processes::Processes;
 use clipsight_trainer::recipe::{Recipe, load};
 use clipsight_trainer::towers::{Images, Inputs, TextInputs, Texts, Towers};
 use tch::{Device, Kind, Tensor};
@@ -85,7 +86,8 @@ fn measure(recipe: &Recipe, arguments: &Arguments) -> Result<(f64, u64)> {
     let both = [Side::Image, Side::Text];
     let checkpointed = if arguments.checkpointing { &both[..] } else { &[] };
     let micro_batch = arguments.micro_batch;
-    let towers = Towers { encoder: &encoder, target: None, micro_batch, checkpointed };
+    let (target, processes) = (None, Processes::ALONE);
+    let towers = Towers { encoder: &encoder, target, micro_batch, checkpointed, processes };
     let online = Branch { encoder: &encoder, weights: &encoder.weights };
     let pixels = noise(&encoder, arguments)?;
     let before = bytes("VmRSS:")?;

@@ -16,6 +16,7 @@ use clipsight_trainer::device::Placement;
 use clipsight_trainer::encoder::Encoder;
 use clipsight_trainer::methods::{self, Branch, Learner};
 use clipsight_trainer::optimizer::{Gradients, Optimizer, Parameter};
+use clipsight_trainer::processes::Processes;
 use clipsight_trainer::recipe::{Recipe, load};
 use clipsight_trainer::towers::{Images, Inputs, Towers};
 use tch::{Device, Kind, Tensor};
@@ -64,7 +65,9 @@ fn seconds_of_a_step(recipe: &Recipe, arguments: &Arguments) -> Result<f64> {
     let mut optimizer = Optimizer::new(recipe.train.optimizer, recipe.train.weight_decay);
     let views = noise(&encoder, arguments.batch)?;
     let learned: Vec<&Tensor> = parameters.iter().map(|parameter| &parameter.tensor).collect();
-    let towers = Towers { encoder: &encoder, target: None, micro_batch: None, checkpointed: &[] };
+    let (target, processes) = (None, Processes::ALONE);
+    let towers =
+        Towers { encoder: &encoder, target, micro_batch: None, checkpointed: &[], processes };
     let online = Branch { encoder: &encoder, weights: &encoder.weights };
     let mut start = Instant::now();
     for step in 0..WARM_UP + arguments.steps {

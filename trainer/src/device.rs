@@ -38,6 +38,20 @@ impl Placement {
         Self { device, kind }
     }
 
+    /// As [`Placement::choose`] for the process of number `local_rank` on this machine: processes share
+    /// its GPUs in turn.
+    #[must_use]
+    pub fn of_process(local_rank: usize, precision: Option<Precision>) -> Self {
+        let place = Self::choose(precision);
+        let gpus = usize::try_from(Cuda::device_count()).unwrap_or(0);
+        match place.device {
+            Device::Cuda(_) if gpus > 0 => {
+                Self { device: Device::Cuda(local_rank % gpus), ..place }
+            }
+            _ => place,
+        }
+    }
+
     /// Its arithmetic, as a recipe says it.
     #[must_use]
     pub fn precision(self) -> Precision {

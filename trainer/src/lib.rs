@@ -15,6 +15,7 @@ pub mod model;
 pub mod objectives;
 pub mod onnx;
 pub mod optimizer;
+pub mod processes;
 pub mod recipe;
 pub mod run;
 pub mod schedule;

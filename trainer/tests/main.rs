@@ -16,6 +16,7 @@ mod micro_batches;
 mod objectives;
 mod operations;
 mod optimizers;
+mod processes;
 mod temperature;
 mod tiny;
 mod towers;

@@ -10,6 +10,7 @@ use super::report::{Swept, print_table};
 use super::{Ending, print_json, threads};
 use crate::blend::{Blend, recommended};
 use crate::curves;
+use crate::processes::Processes;
 use crate::run::Run;
 use crate::train::{HeldOut, Surroundings};
 use crate::watch::Stop;
@@ -62,7 +63,8 @@ pub(super) fn run(args: &BlendArgs, stop: &Stop) -> anyhow::Result<Ending> {
     let held_out = held_out(args, &first)?;
     args.out.as_deref().map(Run::free).transpose()?;
     let mut bars = Bars::default();
-    let mut around = Surroundings { watch: &mut bars, stop, threads: threads() };
+    let mut around =
+        Surroundings { watch: &mut bars, stop, threads: threads(), processes: Processes::ALONE };
     let folder = first.folder.clone();
     let mut blend =
         if args.checkpoints { Blend::of_checkpoints(first)? } else { Blend::of(first, &runs)? };

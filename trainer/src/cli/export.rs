@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::bars::Bars;
 use super::{Ending, threads};
 use crate::export::{Precision, Request, export};
+use crate::processes::Processes;
 use crate::run::Run;
 use crate::train::Surroundings;
 use crate::watch::Stop;
@@ -50,7 +51,8 @@ pub(super) fn run(args: &ExportArgs, stop: &Stop) -> anyhow::Result<Ending> {
     let run = Run::open(&args.run)?;
     runtime::library::load(args.onnxruntime.as_deref())?;
     let mut bars = Bars::default();
-    let mut around = Surroundings { watch: &mut bars, stop, threads: threads() };
+    let mut around =
+        Surroundings { watch: &mut bars, stop, threads: threads(), processes: Processes::ALONE };
     let report = export(&run, &args.out, &request, &mut around)
         .with_context(|| format!("{} was not exported", args.run.display()))?;
     drop(bars);

@@ -13,6 +13,7 @@ mod export;
 mod model;
 mod report;
 mod temperature;
+mod together;
 mod train;
 
 use std::process::ExitCode;

@@ -12,6 +12,7 @@ use crate::checkpoint::Checkpoint;
 use crate::encoder::Encoder;
 use crate::eval::{BundleEmbedder, Embedder, RunEmbedder};
 use crate::model::{LOGIT_BIAS, LOGIT_SCALE};
+use crate::processes::Processes;
 use crate::run::Run;
 use crate::train::{Surroundings, pass, restore};
 use crate::watch::Stop;
@@ -88,7 +89,8 @@ impl ModelArgs {
             sigmoid: encoder.weights.has(LOGIT_BIAS),
         };
         let cache = run.cache();
-        let mut around = Surroundings { watch: bars, stop, threads: threads() };
+        let mut around =
+            Surroundings { watch: bars, stop, threads: threads(), processes: Processes::ALONE };
         work(&mut RunEmbedder { pass: pass(&encoder, &cache, &mut around) }, about)
     }
 

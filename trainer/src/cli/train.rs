@@ -6,8 +6,8 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::bars::Bars;
-use super::{Ending, chain, report, threads};
-use crate::device::Placement;
+use super::{Ending, chain, report, threads, together};
+use crate::processes::Processes;
 use crate::recipe::{self, Recipe};
 use crate::run::Run;
 use crate::train::{Surroundings, train};
@@ -35,14 +35,25 @@ pub(super) struct TrainArgs {
 }
 
 pub(super) fn run(args: TrainArgs, stop: &Stop) -> anyhow::Result<Ending> {
+    let group = together::joined()?;
+    let ended = one(args, group.as_ref().map_or(Processes::ALONE, Processes::of), stop);
+    match group {
+        Some(group) => together::left(group, ended),
+        None => ended,
+    }
+}
+
+/// What this process does, alone or as the first or another one of several.
+fn one(args: TrainArgs, processes: Processes<'_>, stop: &Stop) -> anyhow::Result<Ending> {
     let load = |path| recipe::load_from(path, &args.sets, args.init.as_deref());
     let wanted = args.recipe.as_deref().map(load).transpose()?;
+    if !processes.is_first() {
+        return together::help(args.resume.as_deref(), wanted, processes, stop);
+    }
     let run = match (args.resume, wanted) {
         (Some(folder), wanted) => resume(&folder, wanted)?,
-        (None, Some(mut recipe)) => {
-            // Written down, so that the run goes on in it on whatever machine.
-            let chosen = || Placement::choose(None).precision();
-            recipe.train.precision.get_or_insert_with(chosen);
+        (None, Some(recipe)) => {
+            let recipe = together::placed(recipe);
             let folder = match (args.out, args.recipe) {
                 (Some(folder), _) => folder,
                 (None, path) => free_folder(path.as_deref().unwrap_or(Path::new("recipe.toml"))),
@@ -51,11 +62,14 @@ pub(super) fn run(args: TrainArgs, stop: &Stop) -> anyhow::Result<Ending> {
         }
         (None, None) => bail!("name a recipe, or a run with --resume"),
     };
+    together::alike(&run.recipe, processes)?;
     let mut bars = Bars::default();
     bars.say(&format!("the run is {}", run.folder.display()));
-    let mut around = Surroundings { watch: &mut bars, stop, threads: threads() };
+    let mut around = Surroundings { watch: &mut bars, stop, threads: threads(), processes };
     let outcome = train(&run, &mut around)
         .with_context(|| format!("the training in {} did not end", run.folder.display()))?;
+    // The others have done their part and wait for the end.
+    around.processes = Processes::ALONE;
     let reported = outcome.finished.then(|| report::end(&run, &mut around));
     bars.finish();
     let folder = run.folder.display();

@@ -15,6 +15,9 @@ use crate::tensor_file::TensorFileError;
 /// Why a model cannot be made or run.
 #[derive(Debug, thiserror::Error)]
 pub enum EncoderError {
+    /// Processes that run the towers together.
+    #[error(transparent)]
+    Processes(#[from] collective::Error),
     /// The weights or the forward code.
     #[error(transparent)]
     Model(#[from] ModelError),

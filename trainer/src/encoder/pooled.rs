@@ -17,6 +17,7 @@ use super::{Encoder, EncoderError, hex};
 use crate::data::decode::{Job, pictures};
 use crate::data::{BadSample, Dataset};
 use crate::model::Side;
+use crate::processes::Processes;
 use crate::tensor_file::TensorFile;
 use crate::watch::{Stop, Watch};
 
@@ -67,6 +68,8 @@ pub struct Pass<'a> {
     pub watch: &'a mut dyn Watch,
     /// Who may ask to stop.
     pub stop: &'a Stop,
+    /// Those that run the towers together, each over its share; the first keeps the cache.
+    pub processes: Processes<'a>,
 }
 
 impl Pass<'_> {
@@ -112,14 +115,17 @@ impl Pass<'_> {
     /// # Errors
     /// As [`Encoder::rest`].
     pub fn rest(&self, beginnings: &Tensor, blocks: usize) -> Result<Tensor, EncoderError> {
-        let rows = beginnings.size()[0];
-        let part = |start: i64| {
-            let some = beginnings.narrow(0, start, KEPT.min(rows - start));
+        let share = self.processes.share(beginnings.size()[0] as usize);
+        let end = share.end as i64;
+        let part = |start: usize| {
+            let start = start as i64;
+            let some = beginnings.narrow(0, start, KEPT.min(end - start));
             tch::no_grad(|| self.encoder.rest(&some, blocks))
         };
         let parts: Vec<Tensor> =
-            (0..rows).step_by(KEPT as usize).map(part).collect::<Result<_, _>>()?;
-        Ok(Tensor::cat(&parts, 0))
+            share.step_by(KEPT as usize).map(part).collect::<Result<_, _>>()?;
+        let own = if parts.is_empty() { empty() } else { Tensor::cat(&parts, 0) };
+        self.encoder.moved(&self.processes.rows(own)?.0)
     }
 
     /// What `of` answers over a set: kept under `name`, or computed.
@@ -131,12 +137,20 @@ impl Pass<'_> {
     ) -> Result<Beginnings, EncoderError> {
         let file = self.image_cache.map(|folder| folder.join(name));
         let found = match &file {
-            Some(path) if path.exists() => restore(&TensorFile::read(path)?, set),
+            Some(path) if self.processes.is_first() && path.exists() => {
+                restore(&TensorFile::read(path)?, set)
+            }
             _ => None,
         };
-        let all = match found {
-            Some(all) => all,
-            None => self.compute(set, file.as_deref(), of)?,
+        let all = if self.found_by_first(found.is_some())? {
+            self.gathered(found.unwrap_or_else(Beginnings::nothing))?
+        } else {
+            let own = self.compute(set, of)?;
+            let all = self.gathered(own)?;
+            if let (Some(path), true) = (&file, self.processes.is_first()) {
+                keep(&all, set).write(path)?;
+            }
+            all
         };
         match all.bad.first() {
             Some(first) if all.bad.len() == set.pairs.len() => {
@@ -146,14 +160,40 @@ impl Pass<'_> {
         }
     }
 
-    fn compute(
-        &mut self,
-        set: &Arc<Dataset>,
-        file: Option<&Path>,
-        of: Answer<'_>,
-    ) -> Result<Beginnings, EncoderError> {
-        let total = set.pairs.len();
-        let jobs = (0..total).map(|pair| Job { set: Arc::clone(set), pair }).collect();
+    /// Whether the first process has kept what is asked for.
+    fn found_by_first(&self, own: bool) -> Result<bool, EncoderError> {
+        Ok(self.processes.told_by_first(vec![u8::from(own)])? != [0])
+    }
+
+    /// The answers of all processes over their shares.
+    fn gathered(&self, own: Beginnings) -> Result<Beginnings, EncoderError> {
+        if self.processes.count() == 1 {
+            return Ok(own);
+        }
+        let usable = own.rows.iter().map(Option::is_some).collect();
+        let share = Share { views: own.views.len(), usable, bad: own.bad };
+        let told = self.processes.told(share.written())?;
+        let shares = told.iter().map(|told| Share::read(told)).collect::<Result<Vec<_>, _>>()?;
+        let views = shares.iter().map(|share| share.views).max().unwrap_or_default();
+        let mut own = own.views.into_iter();
+        let view = |_| Ok(self.processes.rows(own.next().unwrap_or_else(empty))?.0);
+        let views = (0..views).map(view).collect::<Result<_, EncoderError>>()?;
+        let (mut rows, mut bad, mut next) = (Vec::new(), Vec::new(), 0);
+        for share in shares {
+            for usable in share.usable {
+                rows.push(usable.then_some(next));
+                next += i64::from(usable);
+            }
+            bad.extend(share.bad);
+        }
+        Ok(Beginnings { views, rows, bad })
+    }
+
+    /// This process's share.
+    fn compute(&mut self, set: &Arc<Dataset>, of: Answer<'_>) -> Result<Beginnings, EncoderError> {
+        let share = self.processes.share(set.pairs.len());
+        let total = share.len();
+        let jobs = share.map(|pair| Job { set: Arc::clone(set), pair }).collect();
         let mut parts: Vec<Vec<Tensor>> = Vec::new();
         let mut waiting = Vec::<PixelValues>::new();
         let (mut rows, mut bad) = (Vec::new(), Vec::new());
@@ -187,11 +227,7 @@ impl Pass<'_> {
         } else {
             parts.iter().map(|parts| Tensor::cat(parts, 0)).collect()
         };
-        let all = Beginnings { views, rows, bad };
-        if let Some(path) = file {
-            keep(&all, set).write(path)?;
-        }
-        Ok(all)
+        Ok(Beginnings { views, rows, bad })
     }
 
     /// All of `texts`: `[N, hidden]`, in their order.
@@ -202,11 +238,15 @@ impl Pass<'_> {
         let words: Vec<String> = texts.iter().map(ToString::to_string).collect();
         let name = self.cache_name(Side::Text, "text", &words)?;
         let file = self.text_cache.map(|folder| folder.join(name));
-        if let Some(path) = &file
-            && path.exists()
-            && let Some(pooled) = TensorFile::read(path)?.tensors.remove("pooled")
-        {
-            return self.encoder.moved(&pooled);
+        let kept = match &file {
+            Some(path) if self.processes.is_first() && path.exists() => {
+                TensorFile::read(path)?.tensors.remove("pooled")
+            }
+            _ => None,
+        };
+        if self.found_by_first(kept.is_some())? {
+            let (all, _) = self.processes.rows(kept.unwrap_or_else(empty))?;
+            return self.encoder.moved(&all);
         }
         let tokens = texts
             .iter()
@@ -215,7 +255,9 @@ impl Pass<'_> {
         let mut order: Vec<usize> = (0..tokens.len()).collect();
         order.sort_by_key(|&i| tokens[i].ids.len());
         let mut parts = Vec::new();
-        for (done, chunk) in order.chunks(TEXTS).enumerate() {
+        let chunks: Vec<&[usize]> = order.chunks(TEXTS).collect();
+        let share = self.processes.share(chunks.len());
+        for (done, chunk) in chunks[share].iter().enumerate() {
             if self.stop.asked() {
                 return Err(EncoderError::Stopped);
             }
@@ -224,16 +266,18 @@ impl Pass<'_> {
             let done = (done * TEXTS + chunk.len()) as u64;
             self.watch.progress("texts", done, texts.len() as u64, "");
         }
-        if parts.is_empty() {
+        if chunks.is_empty() {
             return Ok(empty());
         }
+        let own = if parts.is_empty() { empty() } else { Tensor::cat(&parts, 0) };
+        let all = self.encoder.moved(&self.processes.rows(own)?.0)?;
         let mut place = vec![0i64; order.len()];
         for (row, &i) in order.iter().enumerate() {
             place[i] = row as i64;
         }
         let place = self.encoder.moved(&Tensor::from_slice(&place))?;
-        let pooled = Tensor::cat(&parts, 0).index_select(0, &place);
-        if let Some(path) = &file {
+        let pooled = all.index_select(0, &place);
+        if let (Some(path), true) = (&file, self.processes.is_first()) {
             let tensors = [("pooled".to_owned(), pooled.shallow_clone())].into();
             TensorFile { tensors, ..TensorFile::default() }.write(path)?;
         }
@@ -258,6 +302,37 @@ impl Pass<'_> {
             hasher.update(part.as_bytes());
         }
         Ok(format!("{kind}-{}.safetensors", &hex(&hasher.finalize())[..16]))
+    }
+}
+
+impl Beginnings {
+    fn nothing() -> Self {
+        Self { views: vec![empty()], rows: Vec::new(), bad: Vec::new() }
+    }
+}
+
+/// What a process tells of its share of a set.
+#[derive(Debug)]
+struct Share {
+    views: usize,
+    /// Of each picture.
+    usable: Vec<bool>,
+    bad: Vec<BadSample>,
+}
+
+impl Share {
+    fn written(&self) -> Vec<u8> {
+        let bad: Vec<(&str, &str)> =
+            self.bad.iter().map(|bad| (bad.key.as_str(), bad.reason.as_str())).collect();
+        serde_json::json!((self.views, &self.usable, bad)).to_string().into_bytes()
+    }
+
+    fn read(told: &[u8]) -> Result<Self, EncoderError> {
+        type Written = (usize, Vec<bool>, Vec<(String, String)>);
+        let (views, usable, bad): Written =
+            serde_json::from_slice(told).map_err(Processes::not_understood)?;
+        let bad = bad.into_iter().map(|(key, reason)| BadSample { key, reason }).collect();
+        Ok(Self { views, usable, bad })
     }
 }
 

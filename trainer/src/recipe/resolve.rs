@@ -117,34 +117,47 @@ pub fn from_table(
     }
     let mut recipe: Recipe =
         table.try_into().map_err(|e| RecipeError::Shape { reason: one_line(&e) })?;
-    let model = &mut recipe.model;
     if resolver.init.is_some() {
-        model.init = None;
+        recipe.model.init = None;
     }
+    paths(&mut recipe).into_iter().try_for_each(|(key, path)| resolver.resolve(&key, path))?;
+    let init = &mut recipe.model.init;
+    *init = init.take().or_else(|| resolver.init.as_deref().map(normalize));
+    recipe.validate()?;
+    Ok(recipe)
+}
+
+/// All paths of a recipe, with their keys.
+fn paths(recipe: &mut Recipe) -> Vec<(String, &mut PathBuf)> {
+    let Recipe { model, text, data, eval, .. } = recipe;
+    let mut paths = Vec::new();
     for (key, path) in [
         ("model.init", &mut model.init),
         ("model.config", &mut model.config),
         ("model.image.weights", &mut model.image.weights),
         ("model.image.classes", &mut model.image.classes),
         ("model.text.weights", &mut model.text.weights),
+        ("eval.captions", &mut eval.captions),
+        ("eval.labels", &mut eval.labels),
     ] {
-        path.iter_mut().try_for_each(|path| resolver.resolve(key, path))?;
+        paths.extend(path.iter_mut().map(|path| (key.to_owned(), path)));
     }
-    model.init = model.init.take().or_else(|| resolver.init.as_deref().map(normalize));
-    for (i, data) in recipe.data.iter_mut().enumerate() {
-        resolver.resolve(&format!("data.{i}.path"), &mut data.path)?;
+    let numbered = data.iter_mut().enumerate();
+    paths.extend(numbered.map(|(i, data)| (format!("data.{i}.path"), &mut data.path)));
+    let synonyms = text.synonyms.iter_mut();
+    paths.extend(synonyms.map(|s| ("text.synonyms.wordnet".to_owned(), &mut s.wordnet)));
+    paths
+}
+
+impl Recipe {
+    /// With the bare names of files, which is what can be the same on several machines.
+    #[must_use]
+    pub fn without_folders(mut self) -> Self {
+        for (_, path) in paths(&mut self) {
+            *path = path.file_name().map(PathBuf::from).unwrap_or_default();
+        }
+        self
     }
-    if let Some(synonyms) = &mut recipe.text.synonyms {
-        resolver.resolve("text.synonyms.wordnet", &mut synonyms.wordnet)?;
-    }
-    if let Some(path) = &mut recipe.eval.captions {
-        resolver.resolve("eval.captions", path)?;
-    }
-    if let Some(path) = &mut recipe.eval.labels {
-        resolver.resolve("eval.labels", path)?;
-    }
-    recipe.validate()?;
-    Ok(recipe)
 }
 
 fn apply_set(table: &mut toml::Table, set: &str) -> Result<(), RecipeError> {

@@ -17,21 +17,22 @@ mod part;
 mod tape;
 
 use clip::TokenIds;
-use tch::{TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use crate::encoder::{Encoder, EncoderError};
 use crate::methods::{Batch, Words};
 use crate::model::{Side, Weights};
+use crate::processes::Processes;
 
 use blocks::Chain;
 use part::Part;
-use tape::Passage;
 pub use tape::Tape;
+use tape::{Own, Passage};
 
 /// Pairs of one step, before the towers.
 #[derive(Debug)]
 pub struct Inputs {
-    /// The pictures, `B` of them.
+    /// The pictures, `B` of them; before the tower, this process's share of them.
     pub images: Images,
     /// What no picture shows and stands behind them: `[K, …]` as the image tower would answer.
     pub class_pictures: Option<Tensor>,
@@ -122,6 +123,9 @@ pub enum TowersError {
     /// The model.
     #[error(transparent)]
     Encoder(#[from] EncoderError),
+    /// Processes that take it together.
+    #[error(transparent)]
+    Processes(#[from] collective::Error),
     /// libtorch refused.
     #[error("libtorch cannot take a batch through the towers")]
     Torch(#[from] TchError),
@@ -139,6 +143,8 @@ pub struct Towers<'a> {
     pub micro_batch: Option<usize>,
     /// Whose blocks keep their inputs alone for the way back (gradient checkpointing).
     pub checkpointed: &'a [Side],
+    /// Those that take a batch through the towers together, each its share of it.
+    pub processes: Processes<'a>,
 }
 
 /// Pictures behind the image tower.
@@ -148,7 +154,7 @@ struct Seen {
     /// The same behind that of the momentum encoder; none where there is none.
     targets: Vec<Tensor>,
     /// What leads back; none where the answers were known beforehand.
-    passage: Option<Passage>,
+    own: Option<Own>,
 }
 
 impl Towers<'_> {
@@ -158,7 +164,7 @@ impl Towers<'_> {
     /// [`TowersError`] for inputs that a tower does not take, or where the device has no room.
     pub fn forward(&self, inputs: Inputs) -> Result<(Batch, Tape), TowersError> {
         let Inputs { images, class_pictures, texts, picture_keys, class_keys } = inputs;
-        let Seen { mut views, targets, passage: image } = self.images(images)?;
+        let Seen { mut views, targets, own: image } = self.images(images)?;
         if let Some(more) = class_pictures {
             let longer = |pooled: &Tensor| Tensor::f_cat(&[pooled, &more], 0);
             views = views.iter().map(longer).collect::<Result<_, _>>()?; // [B + K, …]
@@ -178,16 +184,32 @@ impl Towers<'_> {
     fn images(&self, images: Images) -> Result<Seen, TowersError> {
         let whole = match images {
             Images::Pooled(pooled) => {
-                return Ok(Seen { views: vec![pooled], targets: Vec::new(), passage: None });
+                return Ok(Seen { views: vec![pooled], targets: Vec::new(), own: None });
             }
             Images::Begun { rows, blocks } => Part::Begun { rows, blocks },
             Images::Pixels(views) => Part::Pixels(views),
         };
+        let (views, targets, passage) = self.own_images(whole)?;
+        let (views, above) = self.of_all(views)?;
+        let (targets, _) = self.of_all(targets)?;
+        Ok(Seen { views, targets, own: Some(Own { passage, above }) })
+    }
+
+    /// The same of this process's rows.
+    fn own_images(&self, whole: Part) -> Result<(Vec<Tensor>, Vec<Tensor>, Passage), TowersError> {
+        if whole.rows() == 0 {
+            // All pictures of its share are broken.
+            let nothing = |_| Tensor::f_zeros([0, 0], (Kind::Float, self.encoder.device));
+            let views = (0..whole.view_count()).map(nothing).collect::<Result<Vec<_>, _>>()?;
+            let again = views.iter().filter(|_| self.target.is_some());
+            let targets = again.map(Tensor::shallow_clone).collect();
+            return Ok((views, targets, Passage::Kept(Vec::new())));
+        }
         let Some(parts) = whole.cut(self.micro_batch) else {
             let part = whole.placed(self.encoder)?;
             let targets = self.targets(&part)?;
             let (views, passage) = self.at_once(Side::Image, &part)?;
-            return Ok(Seen { views, targets, passage: Some(passage) });
+            return Ok((views, targets, passage));
         };
         let (mut views, mut targets) = (Vec::new(), Vec::new());
         for part in &parts {
@@ -196,8 +218,20 @@ impl Towers<'_> {
             targets.push(self.targets(&part)?);
         }
         let by_blocks = self.checkpointed.contains(&Side::Image);
-        let passage = Some(Passage::Again { parts, by_blocks, order: None });
-        Ok(Seen { views: joined(&views)?, targets: joined(&targets)?, passage })
+        let passage = Passage::Again { parts, by_blocks, order: None };
+        Ok((joined(&views)?, joined(&targets)?, passage))
+    }
+
+    /// The rows of all processes, `[B, hidden]` for each view, and how many lie above this one's.
+    fn of_all(&self, own: Vec<Tensor>) -> Result<(Vec<Tensor>, usize), TowersError> {
+        let mut above = 0;
+        let mut all = Vec::with_capacity(own.len());
+        for own in own {
+            let rows;
+            (rows, above) = self.processes.rows(own)?;
+            all.push(rows);
+        }
+        Ok((all, above))
     }
 
     /// The answers to each view, `[B, hidden]`, without their graph, which is kept beside them.
@@ -216,16 +250,24 @@ impl Towers<'_> {
         Ok(target.transpose()?.unwrap_or_default())
     }
 
-    /// Texts behind the text tower, `[N, hidden]`. In micro-batches they go through by their lengths, so
-    /// that short ones are not filled up to the longest.
-    fn texts(&self, texts: TextInputs) -> Result<(Tensor, Option<Passage>), TowersError> {
-        let mut tokens = match texts {
+    /// Texts behind the text tower, `[N, hidden]`.
+    fn texts(&self, texts: TextInputs) -> Result<(Tensor, Option<Own>), TowersError> {
+        let tokens = match texts {
             TextInputs::Pooled(pooled) => return Ok((pooled, None)),
             TextInputs::Tokens(tokens) => tokens,
         };
+        let share = self.processes.share(tokens.len());
+        let (pooled, passage) = self.own_texts(tokens[share].to_vec())?;
+        let (pooled, above) = self.processes.rows(pooled)?;
+        Ok((pooled, Some(Own { passage, above })))
+    }
+
+    /// The same of this process's texts. In micro-batches they go through by their lengths, so that short
+    /// ones are not filled up to the longest.
+    fn own_texts(&self, mut tokens: Vec<TokenIds>) -> Result<(Tensor, Passage), TowersError> {
         if self.micro_batch.is_none_or(|most| tokens.len() <= most) {
             let (mut pooled, passage) = self.at_once(Side::Text, &Part::Tokens(tokens))?;
-            return Ok((pooled.remove(0), Some(passage)));
+            return Ok((pooled.remove(0), passage));
         }
         let mut order: Vec<usize> = (0..tokens.len()).collect();
         order.sort_by_key(|&text| tokens[text].ids.len());
@@ -240,15 +282,15 @@ impl Towers<'_> {
         let order: Vec<i64> = order.into_iter().map(|text| text as i64).collect();
         let order = self.encoder.moved(&Tensor::from_slice(&order))?;
         let by_blocks = self.checkpointed.contains(&Side::Text);
-        Ok((pooled, Some(Passage::Again { parts, by_blocks, order: Some(order) })))
+        Ok((pooled, Passage::Again { parts, by_blocks, order: Some(order) }))
     }
 }
 
 /// The cut: from here on a method works on `answers` by themselves, and gradients arrive at them.
 ///
-/// Of a batch that is spread over several processes this is where the rows of all of them come together
-/// before they become leaves: pooled outputs and keys are gathered, so that everyone computes the loss of
-/// the whole batch, and [`Tape::backward`] takes back the rows that are its own.
+/// Of a batch that is spread over several processes the rows of all of them have come together here, so
+/// that everyone computes the loss of the whole batch; [`Tape::backward`] takes back the rows that are
+/// its own.
 fn leaves(answers: Batch, tape: &Tape) -> Batch {
     let leaf = |learns: bool| move |pooled: Tensor| pooled.set_requires_grad(learns);
     let views = answers.views.into_iter().map(leaf(tape.image.is_some())).collect();

@@ -29,6 +29,14 @@ impl Part {
         }
     }
 
+    /// How many answers each row has.
+    pub(super) fn view_count(&self) -> usize {
+        match self {
+            Self::Pixels(views) => views.len(),
+            Self::Begun { .. } | Self::Tokens(_) => 1,
+        }
+    }
+
     /// The same in parts of `most` rows, the last one with what remains; none where it is no more than
     /// one.
     pub(super) fn cut(&self, most: Option<usize>) -> Option<Vec<Self>> {

@@ -12,9 +12,17 @@ use crate::methods::Batch;
 #[derive(Debug)]
 pub struct Tape {
     /// Through the image tower; none where its answers were known beforehand.
-    pub(super) image: Option<Passage>,
+    pub(super) image: Option<Own>,
     /// Through the text tower, likewise.
-    pub(super) text: Option<Passage>,
+    pub(super) text: Option<Own>,
+}
+
+/// The way of this process's rows through one tower.
+#[derive(Debug)]
+pub(super) struct Own {
+    pub(super) passage: Passage,
+    /// Rows of other processes above them.
+    pub(super) above: usize,
 }
 
 /// A batch's way through one tower.
@@ -59,19 +67,22 @@ impl Tape {
         let views: Vec<_> = batch.views.iter().map(&mut at).collect();
         let words: Vec<_> = words().map(at).collect();
         let mut of_towers = Sums::nothing(parameters.len());
-        for (passage, arrived) in [(self.image, views), (self.text, words)] {
+        for (own, arrived) in [(self.image, views), (self.text, words)] {
             let reached = arrived.iter().any(|(_, gradient)| gradient.is_some());
-            let Some(passage) = passage.filter(|_| reached) else { continue };
-            let whole = |(leaf, gradient): (Tensor, Option<Tensor>)| {
-                gradient.map_or_else(|| leaf.f_zeros_like(), Ok)
+            let Some(Own { passage, above }) = own.filter(|_| reached) else { continue };
+            let from_own = |(leaf, gradient): (Tensor, Option<Tensor>)| {
+                let whole = gradient.map_or_else(|| leaf.f_zeros_like(), Ok)?;
+                whole.f_narrow(0, above as i64, whole.size()[0] - above as i64)
             };
-            let arrived = arrived.into_iter().map(whole).collect::<Result<Vec<_>, _>>()?;
+            let arrived = arrived.into_iter().map(from_own).collect::<Result<Vec<_>, _>>()?;
             passage.backward(&arrived, parameters, towers.encoder, &mut of_towers)?;
         }
-        // What several processes add up is `of_towers`: each has taken its own rows back, while what lies
-        // behind the towers has seen the whole batch in every one of them.
-        of_towers.add(behind)?;
-        Ok(of_towers.gradients)
+        // Several processes add up what each has taken back of its own rows. What lies behind the towers
+        // has seen the whole batch in every one of them, and counts once.
+        if towers.processes.is_first() {
+            of_towers.add(behind)?;
+        }
+        Ok(towers.processes.sums(of_towers.gradients, parameters)?)
     }
 }
 

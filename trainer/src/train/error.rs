@@ -60,6 +60,20 @@ pub enum TrainError {
     /// The method.
     #[error(transparent)]
     Method(#[from] MethodError),
+    /// Processes that train together.
+    #[error(transparent)]
+    Processes(#[from] collective::Error),
+    /// More processes than pairs.
+    #[error(
+        "a batch has {pairs} pairs, fewer than the {processes} processes that share it; start fewer \
+         (WORLD_SIZE), or raise train.batch_size"
+    )]
+    TooManyProcesses {
+        /// As many as there are.
+        processes: usize,
+        /// Of a batch.
+        pairs: usize,
+    },
     /// A batch on its way through the towers.
     #[error(transparent)]
     Passage(#[from] TowersError),

@@ -1,16 +1,16 @@
 //! What the loop draws from: the sets, the locked towers' outputs over them, and the keys that say
 //! which pairs are no negatives to each other.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clip::image::{PixelValues, ProcessorError};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::class_pictures::ClassPictures;
 use super::texts::{self, Texts, Wording};
-use super::{Surroundings, TrainError, micro_batch, objective, pass};
+use super::{Surroundings, TrainError, micro_batch, objective, pass, together};
 use crate::data::augment::picture::of_side;
 use crate::data::augment::text::back_translation;
 use crate::data::augment::{Look, Views};
@@ -20,6 +20,7 @@ use crate::data::{BadSample, DataError, Dataset, Pair};
 use crate::encoder::{Encoder, EncoderError};
 use crate::methods::View;
 use crate::model::{Side, pixel_batch};
+use crate::processes::Processes;
 use crate::recipe::{DataSection, Method, Reads, Recipe};
 use crate::run::Run;
 use crate::towers::{self, Inputs};
@@ -100,6 +101,8 @@ impl Material {
         let augmentation = texts::augmentation(recipe)?;
         let sets = open_sets(run, around)?;
         objective::check(recipe, &sets)?;
+        let all: String = sets.iter().map(|set| together::described(set)).collect();
+        around.processes.agree("set of pairs", &all)?;
         if let Some(words) = objective::passed_over(&recipe.train.objective, &sets) {
             around.watch.say(&words);
         }
@@ -138,28 +141,43 @@ impl Material {
     }
 
     /// Full batches in an epoch.
-    pub(super) fn steps_per_epoch(&self, recipe: &Recipe) -> Result<u64, TrainError> {
+    pub(super) fn steps_per_epoch(
+        &self,
+        recipe: &Recipe,
+        processes: Processes<'_>,
+    ) -> Result<u64, TrainError> {
         let draws = crate::data::mixture::plan(&self.shapes, recipe.train.seed, 0).len();
         if draws < 2 {
             return Err(TrainError::TooFew { draws });
         }
+        together::enough_for_all(processes, recipe.train.batch_size.min(draws))?;
         Ok(batches(draws, recipe.train.batch_size) as u64)
     }
 
     /// Begins to serve `draws` in their order; where the image tower is learned, decodes ahead and
-    /// shows each picture as every one of `looks` does.
-    pub(super) fn batches(&self, draws: &[Draw], looks: Vec<Look>, threads: usize) -> Batches {
+    /// shows each picture of this process's share as every one of `looks` does.
+    pub(super) fn batches<'a>(
+        &self,
+        draws: &[Draw],
+        looks: Vec<Look>,
+        batch_size: usize,
+        around: &Surroundings<'a>,
+    ) -> Batches<'a> {
+        let (processes, view_count) = (around.processes, looks.len());
         let views = looks[0].views.clone();
         let wording = Wording { seed: views.seed, epoch: views.epoch };
         let decoded = match self.images {
             Images::Pooled { .. } | Images::Begun { .. } => None,
             Images::Live => {
                 let job = |d: &Draw| Job { set: Arc::clone(&self.sets[d.set]), pair: d.pair };
-                let jobs = draws.iter().map(|draw| (job(draw), *draw)).collect();
-                Some(augmented(jobs, looks, threads))
+                let own = |batch: &'_ [Draw]| batch[processes.share(batch.len())].to_vec();
+                let own = draws.chunks(batch_size).flat_map(own);
+                let jobs = own.map(|draw| (job(&draw), draw)).collect();
+                Some(augmented(jobs, looks, around.threads))
             }
         };
-        Batches { draws: draws.to_vec(), next: 0, decoded, views, wording }
+        let draws = draws.to_vec();
+        Batches { draws, next: 0, batch_size, decoded, views, view_count, wording, processes }
     }
 
     fn pair(&self, draw: Draw) -> usize {
@@ -168,30 +186,31 @@ impl Material {
 }
 
 /// The draws of an epoch, being served.
-pub(super) struct Batches {
+pub(super) struct Batches<'a> {
     draws: Vec<Draw>,
     next: usize,
+    batch_size: usize,
     decoded: Option<Pictures<Vec<PixelValues>>>,
     views: Views,
+    view_count: usize,
     wording: Wording,
+    processes: Processes<'a>,
 }
 
-impl Batches {
+impl Batches<'_> {
     /// How long was waited for decoded pictures so far.
     pub(super) fn waited(&self) -> Duration {
         self.decoded.as_ref().map_or(Duration::ZERO, Pictures::waited)
     }
 
-    /// The next `size` pairs, fewer where pictures are broken, and the class pictures of the step after
-    /// `step`.
+    /// The next batch, smaller where pictures are broken, and the class pictures of the step after `step`.
     pub(super) fn next(
         &mut self,
         material: &Material,
         encoder: &Encoder,
-        size: usize,
         step: u64,
     ) -> Result<(Inputs, Served), TrainError> {
-        let end = (self.next + size).min(self.draws.len());
+        let end = (self.next + self.batch_size).min(self.draws.len());
         let drawn = self.draws[self.next..end].to_vec();
         self.next = end;
         let (images, draws, bad) = self.seen(&drawn, material, encoder)?;
@@ -240,32 +259,59 @@ impl Batches {
                     let mirrored = usize::from(self.views.mirrored(draw, &encoder.processor));
                     views[mirrored].f_get(rows[material.pair(*draw)])
                 };
-                let rows = drawn.iter().map(row).collect::<Result<Vec<_>, _>>()?;
+                let own = &drawn[self.processes.share(drawn.len())];
+                let rows = own.iter().map(row).collect::<Result<Vec<_>, _>>()?;
                 towers::Images::Begun { rows: Tensor::f_stack(&rows, 0)?, blocks: *blocks }
             }
             (Images::Live, decoded) => {
-                let results = decoded.iter_mut().flatten().take(drawn.len());
-                let mut pixels: Vec<Vec<PixelValues>> = Vec::new(); // by view, then by draw
-                for (&draw, result) in drawn.iter().zip(results) {
+                let share = self.processes.share(drawn.len());
+                let results = decoded.iter_mut().flatten().take(share.len());
+                let mut pixels = vec![Vec::<PixelValues>::new(); self.view_count]; // by view, then by draw
+                let mut left_out = Vec::new();
+                for (place, result) in share.zip(results) {
                     match result {
                         Ok(seen) => {
-                            pixels.resize_with(seen.len(), Vec::new);
                             pixels.iter_mut().zip(seen).for_each(|(all, one)| all.push(one));
-                            draws.push(draw);
                         }
-                        Err(sample) => bad.push(sample),
+                        Err(sample) => left_out.push((place, sample)),
                     }
                 }
-                if let (true, Some(first)) = (pixels.is_empty(), bad.first()) {
+                let left_out = all_left_out(left_out, self.processes)?;
+                let usable = |(place, _): &(usize, &Draw)| !left_out.contains_key(place);
+                draws.extend(drawn.iter().enumerate().filter(usable).map(|(_, draw)| *draw));
+                bad.extend(left_out.into_values());
+                if let (true, Some(first)) = (draws.is_empty(), bad.first()) {
                     let (set, first) = (material.sets[drawn[0].set].name(), first.clone());
                     return Err(EncoderError::NoPicture { set, first }.into());
                 }
-                let view = |images: &Vec<PixelValues>| pixel_batch(images);
+                let view = |images: &Vec<PixelValues>| match images.as_slice() {
+                    [] => Ok(Tensor::zeros([0, 0], (Kind::Float, Device::Cpu))),
+                    images => pixel_batch(images),
+                };
                 towers::Images::Pixels(pixels.iter().map(view).collect::<Result<_, _>>()?)
             }
         };
         Ok((seen, draws, bad))
     }
+}
+
+/// The broken pictures of all processes, by their places in a batch.
+fn all_left_out(
+    own: Vec<(usize, BadSample)>,
+    processes: Processes<'_>,
+) -> Result<BTreeMap<usize, BadSample>, EncoderError> {
+    if processes.count() == 1 {
+        return Ok(own.into_iter().collect());
+    }
+    let words: Vec<(usize, String, String)> =
+        own.into_iter().map(|(place, bad)| (place, bad.key, bad.reason)).collect();
+    let mut all = BTreeMap::new();
+    for told in processes.told(serde_json::json!(words).to_string().into_bytes())? {
+        let told: Vec<(usize, String, String)> =
+            serde_json::from_slice(&told).map_err(Processes::not_understood)?;
+        all.extend(told.into_iter().map(|(at, key, reason)| (at, BadSample { key, reason })));
+    }
+    Ok(all)
 }
 
 /// How `views` look at the pictures of an epoch.

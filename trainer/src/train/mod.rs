@@ -18,6 +18,7 @@ mod micro_batch;
 mod objective;
 mod parameters;
 mod texts;
+mod together;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -26,7 +27,7 @@ use clip::config::LOGIT_SCALE_MAX;
 use serde::Serialize;
 use tch::Tensor;
 
-use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::checkpoint::Checkpoint;
 use crate::curves::Curves;
 use crate::data::mixture;
 use crate::device::Placement;
@@ -36,6 +37,7 @@ use crate::eval::{self, CaptionFigures, Embedder, EvalError, LabelFigures, RunEm
 use crate::methods::{self, Branch, Learner, Momentum};
 use crate::model::{LOGIT_SCALE, Side};
 use crate::optimizer::{Gradients, Optimizer};
+use crate::processes::Processes;
 use crate::run::Run;
 use crate::schedule;
 use crate::towers::Towers;
@@ -62,6 +64,8 @@ pub struct Surroundings<'a> {
     pub stop: &'a Stop,
     /// Threads that decode pictures.
     pub threads: usize,
+    /// Who computes along.
+    pub processes: Processes<'a>,
 }
 
 /// How a training ended.
@@ -135,9 +139,11 @@ pub fn train(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
     reason = "the loop is easiest to check when it stands in one place"
 )]
 fn all_steps(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainError> {
-    let recipe = &run.recipe;
+    let (recipe, processes) = (&run.recipe, around.processes);
+    together::enough_for_all(processes, recipe.train.batch_size)?;
     let mut encoder = Encoder::from_recipe(recipe)?;
-    let place = Placement::choose(recipe.train.precision);
+    processes.agree("pair of towers", &encoder.digest)?;
+    let place = Placement::of_process(processes.local_rank(), recipe.train.precision);
     let method = methods::of(recipe, &encoder);
     method.check(&encoder)?;
     methods::add_heads(&mut encoder, &method.heads(), recipe);
@@ -152,7 +158,7 @@ fn all_steps(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
     let momentum = |first| Momentum::begin(first, &encoder, &parameters);
     let mut momentum = method.momentum().map(momentum).transpose()?;
     let mut step = 0;
-    if let Some(checkpoint) = resumable(run)? {
+    if let Some(checkpoint) = together::resumable(run, processes)? {
         resume(&mut encoder, &checkpoint)?;
         optimizer.restore(checkpoint.step, checkpoint.optimizer, &parameters)?;
         if let Some(average) = &mut average {
@@ -166,12 +172,13 @@ fn all_steps(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
     }
     let metrics = run.metrics(step)?;
     let mut curves = Curves::of(&run.folder);
-    let per_epoch = material.steps_per_epoch(recipe)?;
+    let per_epoch = material.steps_per_epoch(recipe, processes)?;
     let total = per_epoch * recipe.train.epochs;
     let mut ledger = Ledger::new(run, metrics, total);
     let logit_scale = encoder.weights.get(LOGIT_SCALE)?.shallow_clone();
     let views = method.views(&recipe.image);
     let learned: Vec<&Tensor> = parameters.iter().map(|parameter| &parameter.tensor).collect();
+    let batch_size = recipe.train.batch_size;
     let mut at_once = AtOnce::of(recipe, around.watch);
     let checkpointed = micro_batch::checkpointed(recipe);
     let mut figures = Figures::default();
@@ -182,24 +189,24 @@ fn all_steps(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
         let epoch = step / per_epoch;
         let draws = mixture::plan(&material.shapes, recipe.train.seed, epoch);
         let done = (step % per_epoch) as usize;
-        let rest = &draws[done * recipe.train.batch_size..];
+        let rest = &draws[done * batch_size..];
         let looks = material::looks(&views, &encoder, recipe.train.seed, epoch);
         let mut batches =
-            material.batches(rest, looks.map_err(EncoderError::from)?, around.threads);
+            material.batches(rest, looks.map_err(EncoderError::from)?, batch_size, around);
         while step < total && step / per_epoch == epoch {
             let waited = batches.waited();
-            let (inputs, served) =
-                batches.next(&material, &encoder, recipe.train.batch_size, step)?;
+            let (inputs, served) = batches.next(&material, &encoder, step)?;
             let online = Branch { encoder: &encoder, weights: &encoder.weights };
             let target = momentum.as_ref().map(|momentum| &momentum.weights);
-            let towers = Towers {
+            let alone = Towers {
                 encoder: &encoder,
                 target,
                 micro_batch: None,
                 checkpointed: &checkpointed,
+                processes: Processes::ALONE,
             };
-            let micro_batch = at_once.settled(&inputs, &towers, &learned, around.watch)?;
-            let towers = Towers { micro_batch, ..towers };
+            let micro_batch = at_once.settled(&inputs, &alone, &learned, around.watch)?;
+            let towers = Towers { micro_batch, processes, ..alone };
             let (batch, tape) = towers.forward(inputs)?;
             ledger.settle(around.watch)?;
             let target = Branch { weights: target.unwrap_or(&encoder.weights), ..online };
@@ -234,10 +241,11 @@ fn all_steps(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
                 figures: ledger::figures(&made.loss, &gradients.norm, &logit_scale)?,
             };
             ledger.add(handed_over, around.watch)?;
-            if around.stop.asked() {
+            if processes.any(around.stop.asked())? {
                 ledger.settle(around.watch)?;
                 let momentum = momentum.as_ref().map(|momentum| momentum.state(&parameters));
-                checkpoint(run, &encoder, &optimizer, (average.as_ref(), momentum), step)?;
+                let all = (average.as_ref(), momentum);
+                checkpoint(run, (&encoder, &optimizer), all, step, processes)?;
                 curves.redraw(around.watch);
                 let unusable = material.unusable() + broken.len();
                 return Ok(Outcome { steps: step, finished: false, unusable, figures });
@@ -263,28 +271,19 @@ fn all_steps(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
             card.write(run)?;
         }
         let followed = momentum.as_ref().map(|momentum| momentum.state(&parameters));
-        checkpoint(run, &encoder, &optimizer, (average.as_ref(), followed), step)?;
+        checkpoint(run, (&encoder, &optimizer), (average.as_ref(), followed), step, processes)?;
         ledger.resume();
     }
     let unusable = material.unusable() + broken.len();
     Ok(Outcome { steps: step, finished: true, unusable, figures })
 }
 
-/// The newest checkpoint, none where there is none yet.
-fn resumable(run: &Run) -> Result<Option<Checkpoint>, CheckpointError> {
-    match Checkpoint::newest(&run.checkpoints()) {
-        Ok(checkpoint) => Ok(Some(checkpoint)),
-        Err(CheckpointError::None { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 fn checkpoint(
     run: &Run,
-    encoder: &Encoder,
-    optimizer: &Optimizer,
+    (encoder, optimizer): (&Encoder, &Optimizer),
     (average, momentum): (Option<&Average>, Option<BTreeMap<String, Tensor>>),
     step: u64,
+    processes: Processes<'_>,
 ) -> Result<(), TrainError> {
     let (weights, towers) = (learned_state(encoder), encoder.digest.clone());
     for (name, tensor) in &weights {
@@ -292,6 +291,9 @@ fn checkpoint(
             let what = format!("the weight {name} is not finite after it");
             return Err(divergence(run, Broken { step, what }, &[])?.into());
         }
+    }
+    if !processes.is_first() {
+        return Ok(());
     }
     let average = average.map(Average::state).unwrap_or_default();
     let (optimizer, momentum) = (optimizer.state(), momentum.unwrap_or_default());
@@ -373,6 +375,7 @@ pub fn pass<'a>(
         threads: around.threads,
         watch: around.watch,
         stop: around.stop,
+        processes: around.processes,
     }
 }
 

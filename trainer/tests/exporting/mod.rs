@@ -8,6 +8,7 @@ use clipsight_trainer::data::Dataset;
 use clipsight_trainer::encoder::Encoder;
 use clipsight_trainer::eval::{BundleEmbedder, Embedder, RunEmbedder};
 use clipsight_trainer::export::{ExportError, Precision, Report, Request, export};
+use clipsight_trainer::processes::Processes;
 use clipsight_trainer::run::Run;
 use clipsight_trainer::train::{Surroundings, pass, restore, train};
 use clipsight_trainer::watch::{Silent, Stop};
@@ -18,14 +19,24 @@ use crate::tiny::World;
 fn trained(world: &World) -> Run {
     let run = Run::create(&world.at("run"), world.recipe(&["train.epochs=12"])).unwrap();
     let stop = Stop::new();
-    train(&run, &mut Surroundings { watch: &mut Silent, stop: &stop, threads: 2 }).unwrap();
+    train(
+        &run,
+        &mut Surroundings {
+            watch: &mut Silent,
+            stop: &stop,
+            threads: 2,
+            processes: Processes::ALONE,
+        },
+    )
+    .unwrap();
     run
 }
 
 pub(crate) fn write(run: &Run, world: &World, request: &Request) -> Result<Report, ExportError> {
     runtime::library::load(None).unwrap();
     let stop = Stop::new();
-    let mut around = Surroundings { watch: &mut Silent, stop: &stop, threads: 2 };
+    let mut around =
+        Surroundings { watch: &mut Silent, stop: &stop, threads: 2, processes: Processes::ALONE };
     export(run, &world.at("bundle"), request, &mut around)
 }
 
@@ -51,7 +62,8 @@ fn a_bundle_answers_in_onnx_runtime_as_the_run_does_in_libtorch() {
         .map(Arc::from)
         .into_iter()
         .collect();
-    let mut around = Surroundings { watch: &mut Silent, stop: &stop, threads: 2 };
+    let mut around =
+        Surroundings { watch: &mut Silent, stop: &stop, threads: 2, processes: Processes::ALONE };
     let cache = run.cache();
     let mut torch = RunEmbedder { pass: pass(&encoder, &cache, &mut around) };
     let (pictures, texts) = (torch.pictures(&set).unwrap(), torch.texts(&words).unwrap());

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clip::image::{DecodeLimits, ImageFormat, RgbImage, decode};
 use clipsight_trainer::data::decode::{Job, pictures};
 use clipsight_trainer::data::{DataError, Dataset};
+use clipsight_trainer::processes::Processes;
 use clipsight_trainer::run::Run;
 use clipsight_trainer::train::{Surroundings, train};
 use clipsight_trainer::watch::{Silent, Stop};
@@ -341,7 +342,8 @@ fn folders_and_tables_train_and_are_measured_as_tars_are() {
     ]);
     let run = Run::create(&world.at("run"), recipe).unwrap();
     let (mut watch, stop) = (Silent, Stop::new());
-    let mut around = Surroundings { watch: &mut watch, stop: &stop, threads: 2 };
+    let mut around =
+        Surroundings { watch: &mut watch, stop: &stop, threads: 2, processes: Processes::ALONE };
     let outcome = train(&run, &mut around).unwrap();
     assert!(outcome.finished);
     assert_eq!(outcome.unusable, 1);
@@ -370,7 +372,12 @@ fn a_set_whose_pictures_are_all_broken_ends_the_training_with_one_of_them() {
         ]);
         let run = Run::create(&world.at(&format!("run-{rate}")), recipe).unwrap();
         let (mut watch, stop) = (Silent, Stop::new());
-        let mut around = Surroundings { watch: &mut watch, stop: &stop, threads: 2 };
+        let mut around = Surroundings {
+            watch: &mut watch,
+            stop: &stop,
+            threads: 2,
+            processes: Processes::ALONE,
+        };
         let error = train(&run, &mut around).unwrap_err().to_string();
         assert!(error.contains("no picture of"), "{error}");
         let named = ["red/", "white/"].map(|class| format!("broken can be used; {class}"));

@@ -8,6 +8,7 @@ use std::path::Path;
 use clipsight_trainer::encoder::Encoder;
 use clipsight_trainer::methods::{self, Branch, Learner};
 use clipsight_trainer::model::Weights;
+use clipsight_trainer::processes::Processes;
 use clipsight_trainer::towers::{Images, Inputs, TextInputs, Texts, Towers};
 use tch::Tensor;
 
@@ -90,8 +91,13 @@ fn losses_and_gradients_are_those_of_the_reference_implementations() {
         let learner = Learner { online, target: Branch { weights: &target, ..online }, step: 0 };
         let views = method.views(&recipe.image).len();
         let followed = method.momentum().map(|_| &target);
-        let towers =
-            Towers { encoder: &encoder, target: followed, micro_batch: None, checkpointed: &[] };
+        let towers = Towers {
+            encoder: &encoder,
+            target: followed,
+            micro_batch: None,
+            checkpointed: &[],
+            processes: Processes::ALONE,
+        };
         let (batch, tape) = towers.forward(inputs(&all, views, name == "slip")).unwrap();
         let step = method.step(&batch, &learner).unwrap();
         close(&format!("loss of {name}"), &step.loss.detach(), of_it["loss"]);

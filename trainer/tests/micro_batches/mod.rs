@@ -5,6 +5,7 @@ use clip::TokenIds;
 use clipsight_trainer::encoder::Encoder;
 use clipsight_trainer::methods::{self, Batch, Branch, Learner, Words};
 use clipsight_trainer::model::{Side, Torch, Weights};
+use clipsight_trainer::processes::Processes;
 use clipsight_trainer::recipe::{Recipe, load};
 use clipsight_trainer::run::Run;
 use clipsight_trainer::towers::{Images, Inputs, TextInputs, Texts, Towers};
@@ -125,8 +126,9 @@ impl Case {
         });
         let images = Images::Pixels(self.views.iter().map(Tensor::shallow_clone).collect());
         let inputs = Inputs { images, class_pictures: None, texts, picture_keys, class_keys };
-        let target = self.target.as_ref();
-        let towers = Towers { encoder: &self.encoder, target, micro_batch, checkpointed };
+        let (target, processes) = (self.target.as_ref(), Processes::ALONE);
+        let towers =
+            Towers { encoder: &self.encoder, target, micro_batch, checkpointed, processes };
         let (batch, tape) = towers.forward(inputs).unwrap();
         let loss = self.loss(&batch);
         let learned: Vec<&Tensor> =

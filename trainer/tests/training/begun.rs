@@ -2,6 +2,7 @@
 
 use clipsight_trainer::encoder::{Encoder, EncoderError};
 use clipsight_trainer::model::Weights;
+use clipsight_trainer::processes::Processes;
 use clipsight_trainer::run::Run;
 use clipsight_trainer::train::{HeldOut, Surroundings, measure};
 use clipsight_trainer::watch::{Silent, Stop};
@@ -22,7 +23,8 @@ fn joined(world: &World) -> (Run, String) {
 fn top_1(run: &Run, encoder: &Encoder) -> f32 {
     let held_out = HeldOut::open(&run.recipe).unwrap();
     let (mut watch, stop) = (Silent, Stop::new());
-    let mut around = Surroundings { watch: &mut watch, stop: &stop, threads: 2 };
+    let mut around =
+        Surroundings { watch: &mut watch, stop: &stop, threads: 2, processes: Processes::ALONE };
     let figures = measure(run, encoder, &held_out, &mut around).unwrap();
     figures.labels.unwrap().classification.top_1
 }

@@ -7,6 +7,7 @@ mod kept;
 use std::path::Path;
 
 use clipsight_trainer::checkpoint::Checkpoint;
+use clipsight_trainer::processes::Processes;
 use clipsight_trainer::recipe::Recipe;
 use clipsight_trainer::run::Run;
 use clipsight_trainer::train::{Outcome, Surroundings, TrainError, train};
@@ -36,7 +37,15 @@ impl Watch for Interrupter<'_> {
 pub(crate) fn go(run: &Run, stop_after: Option<u64>) -> (Result<Outcome, TrainError>, Vec<String>) {
     let stop = Stop::new();
     let mut watch = Interrupter { after: stop_after, stop: &stop, said: Vec::new() };
-    let outcome = train(run, &mut Surroundings { watch: &mut watch, stop: &stop, threads: 2 });
+    let outcome = train(
+        run,
+        &mut Surroundings {
+            watch: &mut watch,
+            stop: &stop,
+            threads: 2,
+            processes: Processes::ALONE,
+        },
+    );
     (outcome, watch.said)
 }
 
@@ -263,6 +272,7 @@ fn other_towers_under_the_same_name_are_noticed() {
     bytes[last] ^= 1;
     std::fs::write(&path, bytes).unwrap();
     let stop = Stop::new();
-    let mut around = Surroundings { watch: &mut Silent, stop: &stop, threads: 1 };
+    let mut around =
+        Surroundings { watch: &mut Silent, stop: &stop, threads: 1, processes: Processes::ALONE };
     assert!(matches!(train(&run, &mut around), Err(TrainError::Towers)));
 }

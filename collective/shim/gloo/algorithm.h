@@ -1,0 +1,2 @@
+// Named by c10d's ProcessGroupGloo.hpp, which uses nothing of it.
+#pragma once
