@@ -12,6 +12,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Version.h>
+#include <c10/util/Logging.h>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 #include <torch/version.h>
@@ -77,10 +78,12 @@ char* collective_versions(char** compiled, char** loaded) {
   });
 }
 
-// Connects to the store at host and port, and serves it before where `serves`.
+// Connects to the store at host and port, and serves it before where `serves`. What c10d writes to
+// standard error is what TORCH_CPP_LOG_LEVEL asks for, which libtorch reads for Python alone.
 char* collective_store_open(
     const char* host, uint16_t port, bool serves, int64_t timeout_ms, collective_store** opened) {
   return told([&] {
+    c10::initLogging();
     c10d::TCPStoreOptions options;
     options.port = port;
     options.isServer = serves;

@@ -46,7 +46,7 @@ every_epochs = 3
 "#;
 
 /// A world with a recipe for CLIPs.
-fn world() -> World {
+pub(crate) fn world() -> World {
     let world = World::new();
     std::fs::write(world.at("clip.toml"), RECIPE).unwrap();
     world

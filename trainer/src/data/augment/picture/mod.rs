@@ -149,15 +149,15 @@ impl Views {
             (happens(what.grayscale), happens(what.blur), happens(what.solarize));
         let [least, most] = what.blur_sigma;
         let sigma = (least + rng.random::<f64>() * (most - least)) as f32;
+        let jitter = Jitter::draw(what.color_jitter.unwrap_or_default(), &mut rng);
         let (turned, quarters) = (rng.random::<f64>() < what.turn, rng.random_range(1..4));
-        let jitter = what.color_jitter.map(|amounts| Jitter::draw(amounts, &mut rng));
         PictureView {
             view: View {
                 cut: cut.cut(what.crop_scale, what.crop_ratio, size, processor),
                 mirrored,
             },
             quarters: if turned { quarters } else { 0 },
-            jitter: jitter.filter(|_| jittered),
+            jitter: (jittered && what.color_jitter.is_some()).then_some(jitter),
             gray,
             blur: blurred.then_some(sigma),
             solarize: solarized.then_some(SOLARIZED_FROM),
