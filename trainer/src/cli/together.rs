@@ -45,7 +45,10 @@ fn seconds(name: &str) -> anyhow::Result<Option<Duration>> {
 pub(super) fn left(group: Group, ended: anyhow::Result<Ending>) -> anyhow::Result<Ending> {
     match ended {
         Ok(ending) => {
-            group.close()?;
+            // All is done and written; who is lost now takes nothing away.
+            if let Err(error) = group.close() {
+                eprintln!("note: {error}");
+            }
             Ok(ending)
         }
         Err(error) => {

@@ -9,7 +9,8 @@ use crate::model::lora::{adapter_parameters, sides};
 use crate::model::{DualEncoder, Parameter, Side, Weights};
 use crate::recipe::{LoraSection, Recipe};
 
-/// Adapters are drawn by the recipe's seed and this, so that they are not the numbers of projections.
+/// Adapters are drawn by the recipe's seed and this, those of texts by one more, so that they are not the
+/// numbers of projections or of each other.
 const SALT: u64 = 0x10AA;
 
 /// Puts an adapter beside every weight that `recipe` adapts; answers the names of these weights.
@@ -24,7 +25,8 @@ pub(super) fn add(
 ) -> Result<BTreeSet<String>, EncoderError> {
     let mut adapted = BTreeSet::new();
     let (image, text) = (&recipe.model.image.lora, &recipe.model.text.lora);
-    for (side, tower, lora) in [(Side::Image, "image", image), (Side::Text, "text", text)] {
+    let sides = [(Side::Image, "image", image), (Side::Text, "text", text)];
+    for (salt, (side, tower, lora)) in (SALT..).zip(sides) {
         let Some(lora) = lora else { continue };
         let targets = targets(&model.tower_parameters(side), tower, lora)?;
         let rank = i64::try_from(lora.rank).unwrap_or(i64::MAX);
@@ -35,7 +37,7 @@ pub(super) fn add(
             weights.insert_scaling(&target.name, lora.alpha / lora.rank as f64);
             adapted.insert(target.name);
         }
-        let seed = recipe.train.seed.wrapping_add(SALT);
+        let seed = recipe.train.seed.wrapping_add(salt);
         weights.extend("", Weights::random(&parameters, seed));
     }
     Ok(adapted)

@@ -265,6 +265,11 @@ impl Towers<'_> {
     /// The same of this process's texts. In micro-batches they go through by their lengths, so that short
     /// ones are not filled up to the longest.
     fn own_texts(&self, mut tokens: Vec<TokenIds>) -> Result<(Tensor, Passage), TowersError> {
+        if tokens.is_empty() {
+            // Others have all that are left of a small batch.
+            let nothing = Tensor::f_zeros([0, 0], (Kind::Float, self.encoder.device))?;
+            return Ok((nothing, Passage::Kept(Vec::new())));
+        }
         if self.micro_batch.is_none_or(|most| tokens.len() <= most) {
             let (mut pooled, passage) = self.at_once(Side::Text, &Part::Tokens(tokens))?;
             return Ok((pooled.remove(0), passage));

@@ -74,6 +74,12 @@ pub enum TrainError {
         /// Of a batch.
         pairs: usize,
     },
+    /// Several processes that would each plan with the same memory.
+    #[error(
+        "train.micro_batch = \"auto\" plans with all the memory that one process finds free; with several \
+         processes name a number of pairs"
+    )]
+    AutoShared,
     /// A batch on its way through the towers.
     #[error(transparent)]
     Passage(#[from] TowersError),

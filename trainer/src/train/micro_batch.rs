@@ -10,8 +10,11 @@ use crate::recipe::{MicroBatch, Recipe};
 use crate::towers::{Inputs, Towers, TowersError};
 use crate::watch::Watch;
 
-/// Pairs of the first trial; the second has twice as many.
+/// Pairs of the first trial; each further one has twice as many.
 const TRIAL: usize = 8;
+
+/// Bytes by which peaks may differ though no pair is the reason.
+const NOISE: u64 = 8 << 20;
 
 /// What of the free memory is planned with.
 const SHARE: f64 = 0.8;
@@ -35,8 +38,8 @@ pub(super) fn checkpointed(recipe: &Recipe) -> Vec<Side> {
 pub(super) enum AtOnce {
     /// Some; all of a batch where it is none.
     Known(Option<usize>),
-    /// As many as turn out to fit.
-    Auto,
+    /// As many as turn out to fit, of a batch of so many.
+    Auto(usize),
 }
 
 impl AtOnce {
@@ -44,7 +47,7 @@ impl AtOnce {
         let batch = recipe.train.batch_size;
         match recipe.train.micro_batch {
             None => Self::Known(None),
-            Some(MicroBatch::Auto(_)) => Self::Auto,
+            Some(MicroBatch::Auto(_)) => Self::Auto(batch),
             Some(MicroBatch::Pairs(pairs)) if pairs >= batch => {
                 watch.say(&format!(
                     "train.micro_batch = {pairs} is not less than train.batch_size = {batch}: batches go \
@@ -56,8 +59,9 @@ impl AtOnce {
         }
     }
 
-    /// What is known, or found out from the first pairs of `inputs` and told: their way through the towers
-    /// and back is measured twice, with as many and with twice as many pairs.
+    /// What is known, or found out from the pairs of `inputs` and told: the way of some and of twice as many
+    /// through the towers and back is measured. Where too few of the batch can be used to measure anything,
+    /// they go at once, and the next batch tells.
     ///
     /// # Errors
     /// [`TowersError`] where not even a trial fits.
@@ -68,53 +72,48 @@ impl AtOnce {
         learned: &[&Tensor],
         watch: &mut dyn Watch,
     ) -> Result<Option<usize>, TowersError> {
-        if let Self::Known(known) = self {
-            return Ok(*known);
-        }
-        let found = found(inputs, towers, learned, watch)?;
+        let batch = match *self {
+            Self::Known(known) => return Ok(known),
+            Self::Auto(batch) if batch > 2 * TRIAL && inputs.pairs() <= 2 * TRIAL => {
+                return Ok(None);
+            }
+            Self::Auto(batch) => batch,
+        };
+        let found = Some(found(batch, inputs, (towers, learned), watch)?);
         *self = Self::Known(found);
         Ok(found)
     }
 }
 
 fn found(
+    batch: usize,
     inputs: &Inputs,
-    towers: &Towers<'_>,
-    learned: &[&Tensor],
+    (towers, learned): (&Towers<'_>, &[&Tensor]),
     watch: &mut dyn Watch,
-) -> Result<Option<usize>, TowersError> {
-    let (batch, device) = (inputs.pairs(), towers.encoder.device);
+) -> Result<usize, TowersError> {
+    let device = towers.encoder.device;
     if batch <= 2 * TRIAL {
         watch.say(&format!("a batch of {batch} pairs goes through the towers at once"));
-        return Ok(None);
+        return Ok(batch);
     }
     let Some(free) = free(device) else {
         watch.say(&format!(
             "how much memory is free cannot be told here; micro-batches of {TRIAL} pairs (train.micro_batch \
              sets another number)"
         ));
-        return Ok(Some(TRIAL));
+        return Ok(TRIAL);
     };
     let peak = |pairs: usize| {
         let before = Memory::now(device, free);
-        let (batch, tape) = towers.forward(inputs.first(pairs))?;
-        let pooled = batch.views.iter().chain(batch.words.iter().map(|words| &words.pooled));
-        let learning = pooled.filter(|pooled| pooled.requires_grad());
-        let sums =
-            learning.map(|pooled| pooled.f_sum(Kind::Float)).collect::<Result<Vec<_>, _>>()?;
-        if !sums.is_empty() {
-            let loss = Tensor::f_stack(&sums, 0)?.f_sum(Kind::Float)?;
-            drop(tape.backward(&loss, &batch, learned, towers)?);
-        }
+        there_and_back(inputs.first(pairs), towers, learned)?;
         Ok::<u64, TowersError>(before.peak(device))
     };
     peak(TRIAL)?; // what libraries set up at the first call is no pair's
-    let peaks = [peak(TRIAL)?, peak(2 * TRIAL)?];
+    let peaks = told_apart(inputs.pairs(), peak)?;
     let copies =
         COPIES * learned.iter().map(|weight| weight.numel() * size_of::<f32>()).sum::<usize>();
-    let pairs = fitting(free.saturating_sub(copies as u64), peaks, batch);
-    let each = peaks[1].saturating_sub(peaks[0]) as f64 / TRIAL as f64 / 1e6;
-    let free = free as f64 / 1e9;
+    let pairs = peaks.fitting(free.saturating_sub(copies as u64), batch);
+    let (each, free) = (peaks.each() / 1e6, free as f64 / 1e9);
     let at_once = if pairs < batch {
         format!("{pairs} of {batch} pairs at a time")
     } else {
@@ -124,20 +123,65 @@ fn found(
         "train.micro_batch: {at_once}; {free:.1} GB are free, and a pair takes {each:.1} MB on its way \
          through the towers and back"
     ));
-    Ok((pairs < batch).then_some(pairs))
+    Ok(pairs)
 }
 
-/// The most pairs, at least one and at most a `batch`, that fit into the planned share of `free` bytes, by
-/// the line through the peaks of [`TRIAL`] and twice as many.
-fn fitting(free: u64, [once, twice]: [u64; 2], batch: usize) -> usize {
-    let (once, twice) = (once as f64, twice as f64);
-    let each = (twice - once) / TRIAL as f64;
-    if each <= 0.0 {
-        return batch;
+/// Takes pairs through the towers and back as a step does.
+fn there_and_back(
+    inputs: Inputs,
+    towers: &Towers<'_>,
+    learned: &[&Tensor],
+) -> Result<(), TowersError> {
+    let (batch, tape) = towers.forward(inputs)?;
+    let pooled = batch.views.iter().chain(batch.words.iter().map(|words| &words.pooled));
+    let learning = pooled.filter(|pooled| pooled.requires_grad());
+    let sums = learning.map(|pooled| pooled.f_sum(Kind::Float)).collect::<Result<Vec<_>, _>>()?;
+    if !sums.is_empty() {
+        let loss = Tensor::f_stack(&sums, 0)?.f_sum(Kind::Float)?;
+        drop(tape.backward(&loss, &batch, learned, towers)?);
     }
-    let fixed = (once - each * TRIAL as f64).max(0.0);
-    let pairs = (free as f64 * SHARE - fixed) / each;
-    (pairs.max(1.0) as usize).min(batch)
+    Ok(())
+}
+
+/// Most bytes that some pairs took, and twice as many.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Peaks {
+    pairs: usize,
+    once: u64,
+    twice: u64,
+}
+
+/// The first peaks, from [`TRIAL`] pairs on, that differ: few pairs may find room in memory that was taken
+/// before, and tell nothing. The last ones where none differ, of more than half of `most` pairs.
+fn told_apart<E>(most: usize, mut peak: impl FnMut(usize) -> Result<u64, E>) -> Result<Peaks, E> {
+    let (mut pairs, mut once) = (TRIAL, peak(TRIAL)?);
+    loop {
+        let twice = peak(2 * pairs)?;
+        if twice > once + NOISE || 4 * pairs > most {
+            return Ok(Peaks { pairs, once, twice });
+        }
+        (pairs, once) = (2 * pairs, twice);
+    }
+}
+
+impl Peaks {
+    /// Bytes of a pair; nothing where the peaks do not tell.
+    fn each(&self) -> f64 {
+        self.twice.saturating_sub(self.once) as f64 / self.pairs as f64
+    }
+
+    /// The most pairs, at least one and at most a `batch`, that fit into the planned share of `free` bytes,
+    /// by the line through both. Where more than half of a batch took no more than less of it did, all of
+    /// it.
+    fn fitting(&self, free: u64, batch: usize) -> usize {
+        let each = self.each();
+        if each <= 0.0 {
+            return batch;
+        }
+        let fixed = (self.once as f64 - each * self.pairs as f64).max(0.0);
+        let pairs = (free as f64 * SHARE - fixed) / each;
+        (pairs.max(1.0) as usize).min(batch)
+    }
 }
 
 /// Bytes that are free where the towers compute.
@@ -185,12 +229,32 @@ mod tests {
     #[test]
     fn as_many_fit_as_the_line_through_two_peaks_says() {
         // 100 bytes whatever the batch, and 10 a pair: 0.8 · 1000 bytes hold 70.
-        let peaks = [180, 260];
-        assert_eq!(fitting(1000, peaks, 512), 70);
-        assert_eq!(fitting(1000, peaks, 64), 64);
-        assert_eq!(fitting(50, peaks, 512), 1);
+        let peaks = Peaks { pairs: 8, once: 180, twice: 260 };
+        assert_eq!(peaks.fitting(1000, 512), 70);
+        assert_eq!(peaks.fitting(1000, 64), 64);
+        assert_eq!(peaks.fitting(50, 512), 1);
         // Peaks that tell no pairs apart are those of a model that is small beside all else.
-        assert_eq!(fitting(1000, [180, 180], 512), 512);
+        assert_eq!(Peaks { twice: 180, ..peaks }.fitting(1000, 512), 512);
+    }
+
+    #[test]
+    fn trials_grow_until_they_tell_pairs_apart() {
+        let room = 100 << 20; // taken before, and free for the first pairs
+        let mut tried = Vec::new();
+        let peak = |pairs: usize| {
+            tried.push(pairs);
+            Ok::<u64, ()>((pairs as u64 * (2 << 20)).saturating_sub(room))
+        };
+        let peaks = told_apart(1000, peak).unwrap();
+        assert_eq!(peaks, Peaks { pairs: 32, once: 0, twice: 28 << 20 });
+        assert_eq!(tried, [8, 16, 32, 64]);
+        let mut tried = Vec::new();
+        let flat = |pairs: usize| {
+            tried.push(pairs);
+            Ok::<u64, ()>(5)
+        };
+        assert!(told_apart(100, flat).unwrap().each() <= 0.0);
+        assert_eq!(tried, [8, 16, 32, 64]);
     }
 
     #[test]

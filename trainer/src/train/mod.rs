@@ -141,6 +141,7 @@ pub fn train(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
 fn all_steps(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainError> {
     let (recipe, processes) = (&run.recipe, around.processes);
     together::enough_for_all(processes, recipe.train.batch_size)?;
+    together::memory_is_shared(recipe.train.micro_batch, processes)?;
     let mut encoder = Encoder::from_recipe(recipe)?;
     processes.agree("pair of towers", &encoder.digest)?;
     let place = Placement::of_process(processes.local_rank(), recipe.train.precision);
@@ -150,6 +151,7 @@ fn all_steps(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
     encoder.place(place.device, place.kind)?;
     around.watch.say(&format!("training {place}"));
     let held_out = HeldOut::open(recipe)?;
+    together::same_held_out(&held_out, processes)?;
     let material = Material::prepare(run, &mut encoder, around)?;
     let parameters = collect(&mut encoder)?;
     let mut optimizer = Optimizer::new(recipe.train.optimizer, recipe.train.weight_decay);

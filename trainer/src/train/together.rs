@@ -4,11 +4,12 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::TrainError;
+use super::{HeldOut, TrainError};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::data::Dataset;
 use crate::encoder::hex;
 use crate::processes::Processes;
+use crate::recipe::MicroBatch;
 use crate::run::Run;
 
 /// A set in a line: its name, how many pairs it has, and a digest of their names and of what is said of
@@ -41,6 +42,33 @@ pub(super) fn enough_for_all(processes: Processes<'_>, pairs: usize) -> Result<(
     Ok(())
 }
 
+/// Refuses what each of several processes would take for itself.
+///
+/// # Errors
+/// [`TrainError::AutoShared`].
+pub(super) fn memory_is_shared(
+    micro_batch: Option<MicroBatch>,
+    processes: Processes<'_>,
+) -> Result<(), TrainError> {
+    match micro_batch {
+        Some(MicroBatch::Auto(_)) if processes.count() > 1 => Err(TrainError::AutoShared),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses held-out sets that are not those of the other processes: each embeds a share of them.
+///
+/// # Errors
+/// [`TrainError::Processes`], naming what differs.
+pub(super) fn same_held_out(
+    held_out: &HeldOut,
+    processes: Processes<'_>,
+) -> Result<(), TrainError> {
+    let sets = held_out.captions.iter().chain(&held_out.labels);
+    let all: String = sets.map(|set| described(set)).collect();
+    Ok(processes.agree("held-out set", &all)?)
+}
+
 /// The newest checkpoint of the first process, none where there is none yet: the others need not see
 /// its folder.
 ///
@@ -70,7 +98,9 @@ pub(super) fn resumable(
     }
     let path = run.folder.join("given.safetensors");
     std::fs::write(&path, bytes).map_err(|source| unreadable("write", &path, source))?;
-    Ok(Some(Checkpoint::read(&path)?))
+    let given = Checkpoint::read(&path);
+    std::fs::remove_file(&path).map_err(|source| unreadable("remove", &path, source))?;
+    Ok(Some(given?))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TrainError> {

@@ -321,6 +321,10 @@ fn processes_that_do_not_fit_together_say_why() {
     std::fs::copy(world.at("classes.txt"), world.at("other/classes.txt")).unwrap();
     let other = with("data.0.path=other/captions.tar");
     refused(2, &train, &other, "was started with another set of pairs");
+    let other = with("eval.captions=other/captions.tar");
+    refused(2, &train, &other, "was started with another held-out set");
+    let auto = with("train.micro_batch=auto");
+    refused(2, &auto, &auto, "with several processes name a number of pairs");
 
     let alone = |name: &str, value: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_clipsight-trainer"));
