@@ -17,10 +17,11 @@ use clip::TokenIds;
 use clipsight_trainer::encoder::Encoder;
 use clipsight_trainer::methods::{self, Branch, Learner};
 use clipsight_trainer::model::Side;
-use clipsight_trainer::optimizer::{Gradients, Optimizer, Parameter};
+use clipsight_trainer::optimizer::{Gradients, Optimizer};
 use clipsight_trainer::processes::Processes;
 use clipsight_trainer::recipe::{Recipe, load};
 use clipsight_trainer::towers::{Images, Inputs, TextInputs, Texts, Towers};
+use clipsight_trainer::train::collect;
 use tch::{Device, Kind, Tensor};
 
 /// Steps before the clock starts.
@@ -80,7 +81,7 @@ fn main() -> Result<()> {
 fn measure(recipe: &Recipe, arguments: &Arguments) -> Result<(f64, u64)> {
     let mut encoder = Encoder::from_recipe(recipe)?;
     let method = methods::of(recipe, &encoder);
-    let parameters = learned(&mut encoder)?;
+    let parameters = collect(&mut encoder)?;
     let learned: Vec<&Tensor> = parameters.iter().map(|parameter| &parameter.tensor).collect();
     let mut optimizer = Optimizer::new(recipe.train.optimizer, recipe.train.weight_decay);
     let both = [Side::Image, Side::Text];
@@ -103,22 +104,6 @@ fn measure(recipe: &Recipe, arguments: &Arguments) -> Result<(f64, u64)> {
     }
     let seconds = start.elapsed().as_secs_f64() / arguments.steps as f64;
     Ok((seconds, bytes("VmHWM:")?.saturating_sub(before)))
-}
-
-/// What the recipe lets learn, asking for gradients.
-fn learned(encoder: &mut Encoder) -> Result<Vec<Parameter>> {
-    let names: Vec<String> = encoder.weights.iter().map(|(name, _)| name.to_owned()).collect();
-    let mut parameters = Vec::new();
-    for name in names {
-        let learning_rate = encoder.rates.of(&name);
-        if learning_rate > 0.0 {
-            let tensor = encoder.weights.get(&name)?.set_requires_grad(true);
-            encoder.weights.insert(name.as_str(), tensor.shallow_clone());
-            let decays = tensor.dim() >= 2;
-            parameters.push(Parameter { name, tensor, learning_rate, decays });
-        }
-    }
-    Ok(parameters)
 }
 
 /// Pictures `[B, 3, S, S]`.

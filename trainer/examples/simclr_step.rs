@@ -15,10 +15,11 @@ use clap::Parser;
 use clipsight_trainer::device::Placement;
 use clipsight_trainer::encoder::Encoder;
 use clipsight_trainer::methods::{self, Branch, Learner};
-use clipsight_trainer::optimizer::{Gradients, Optimizer, Parameter};
+use clipsight_trainer::optimizer::{Gradients, Optimizer};
 use clipsight_trainer::processes::Processes;
 use clipsight_trainer::recipe::{Recipe, load};
 use clipsight_trainer::towers::{Images, Inputs, Towers};
+use clipsight_trainer::train::collect;
 use tch::{Device, Kind, Tensor};
 
 /// Steps before the clock starts.
@@ -61,7 +62,7 @@ fn seconds_of_a_step(recipe: &Recipe, arguments: &Arguments) -> Result<f64> {
     ensure!(views == 2, "{} looks at {views} views, not two", recipe.train.method.name());
     methods::add_heads(&mut encoder, &method.heads(), recipe);
     encoder.place(place.device, place.kind)?;
-    let parameters = learned(&mut encoder)?;
+    let parameters = collect(&mut encoder)?;
     let mut optimizer = Optimizer::new(recipe.train.optimizer, recipe.train.weight_decay);
     let views = noise(&encoder, arguments.batch)?;
     let learned: Vec<&Tensor> = parameters.iter().map(|parameter| &parameter.tensor).collect();
@@ -84,22 +85,6 @@ fn seconds_of_a_step(recipe: &Recipe, arguments: &Arguments) -> Result<f64> {
     }
     wait(place.device);
     Ok(start.elapsed().as_secs_f64() / arguments.steps as f64)
-}
-
-/// What the recipe lets learn, asking for gradients.
-fn learned(encoder: &mut Encoder) -> Result<Vec<Parameter>> {
-    let names: Vec<String> = encoder.weights.iter().map(|(name, _)| name.to_owned()).collect();
-    let mut parameters = Vec::new();
-    for name in names {
-        let learning_rate = encoder.rates.of(&name);
-        if learning_rate > 0.0 {
-            let tensor = encoder.weights.get(&name)?.set_requires_grad(true);
-            encoder.weights.insert(name.as_str(), tensor.shallow_clone());
-            let decays = tensor.dim() >= 2;
-            parameters.push(Parameter { name, tensor, learning_rate, decays });
-        }
-    }
-    Ok(parameters)
 }
 
 /// Two views of `count` pictures, on the encoder's device.

@@ -53,8 +53,8 @@ use ledger::{Ledger, Step};
 pub use material::HeldOut;
 use material::Material;
 use micro_batch::AtOnce;
-pub use parameters::restore;
-use parameters::{collect, learned_state, resume};
+pub use parameters::{collect, restore};
+use parameters::{learned_state, resume};
 
 /// Who looks on, who may ask to stop, and how many threads decode.
 pub struct Surroundings<'a> {

@@ -16,7 +16,10 @@ use crate::optimizer::Parameter;
 /// is computed backwards for what lies below the first that is learned.
 ///
 /// Matrices and kernels decay; biases, norms and `logit_scale` do not.
-pub(super) fn collect(encoder: &mut Encoder) -> Result<Vec<Parameter>, ModelError> {
+///
+/// # Errors
+/// [`ModelError::Missing`], for a weight that goes away meanwhile.
+pub fn collect(encoder: &mut Encoder) -> Result<Vec<Parameter>, ModelError> {
     let names: Vec<String> = encoder.weights.iter().map(|(name, _)| name.to_owned()).collect();
     let mut parameters = Vec::new();
     for name in names {
