@@ -16,6 +16,18 @@ const PICTURES: usize = 1000;
 /// Pairs in a step, and pictures in a round, where a GPU computes.
 const GPU_BATCH: &str = "1024";
 const GPU_PICTURES: usize = 3_000;
+/// Pairs that a GPU computes in parts, how many at once, and the model, as large_batch and
+/// accumulated_step.py are told of them.
+const LARGE_BATCH: [&str; 4] = ["--batch", "4096", "--micro-batch", "1024"];
+const LARGE_HERE: [&str; 6] = [
+    "--set",
+    "model.config=../bench/vit-b-32/config.json",
+    "--set",
+    "image.size=224",
+    "--set",
+    "train.precision=bf16",
+];
+const LARGE_THERE: [&str; 2] = ["--model", "bench/vit-b-32"];
 /// Units as all programs print them.
 const PAIRS: &str = "pairs/s";
 const PICTURES_PER_S: &str = "pictures/s";
@@ -125,6 +137,7 @@ pub(crate) fn measure_gpu(workshop: &Workshop<'_>) -> Result<()> {
     in_turns(ROUNDS, PAIRS, &mut all)?;
     let mut step = example("training_step")?;
     println!("\n{}", output_of(step.args(long))?);
+    measure_large_batch()?;
     let (bundle, pictures) = (workshop.bundle()?, workshop.pictures(GPU_PICTURES)?);
     println!("## From {GPU_PICTURES} JPEGs of 500 pixels to stored vectors, ViT-B/32\n");
     let here = || {
@@ -140,6 +153,30 @@ pub(crate) fn measure_gpu(workshop: &Workshop<'_>) -> Result<()> {
             Peer::new("transformers with PyTorch, CUDA, fp16", transformers),
         ],
     )
+}
+
+/// A batch that does not fit at once: in micro-batches, and with gradient checkpointing in place of them.
+fn measure_large_batch() -> Result<()> {
+    for (name, way) in [
+        ("in micro-batches of 1,024", &LARGE_BATCH[..]),
+        ("with checkpointing", &["--batch", "4096", "--checkpointing"]),
+    ] {
+        println!("\n## A step of a ViT-B/32 over 4,096 pairs {name}, bf16\n");
+        let here = || output_of(example("large_batch")?.args(LARGE_HERE).args(way));
+        let there = || output_of(script("accumulated_step.py")?.args(LARGE_THERE).args(way));
+        let (here, there) = (printed_rate(here), printed_rate(there));
+        in_turns(ROUNDS, PAIRS, &mut [Peer::new("here", here), Peer::new("open_clip", there)])?;
+    }
+    Ok(())
+}
+
+/// Runs a program that prints its memory too, shows its line and answers its rate.
+fn printed_rate(mut run: impl FnMut() -> Result<String>) -> impl FnMut() -> Result<f64> {
+    move || {
+        let printed = run()?;
+        print!("{printed}");
+        figure(&printed, PAIRS)
+    }
 }
 
 fn step_here<'a>(arguments: &'a [&'a str]) -> impl FnMut() -> Result<f64> + 'a {

@@ -1,5 +1,7 @@
 //! How good answers are: retrieval and classification over embeddings.
 
+use std::panic::resume_unwind;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Embedding;
@@ -44,15 +46,22 @@ pub fn retrieval(
 /// [`retrieval`] does; queries without positives are left out.
 #[must_use]
 pub fn ranks(queries: &[Embedding], gallery: &[Embedding], positives: &[Vec<usize>]) -> Vec<usize> {
-    queries
-        .iter()
-        .zip(positives)
-        .filter(|(_, positives)| !positives.is_empty())
-        .map(|(query, positives)| {
-            let scores: Vec<f32> = gallery.iter().map(|item| query.cosine(item)).collect();
-            rank(&scores, positives)
-        })
-        .collect()
+    type Asked<'a> = (&'a Embedding, &'a Vec<usize>);
+    let asked: Vec<Asked<'_>> =
+        queries.iter().zip(positives).filter(|(_, positives)| !positives.is_empty()).collect();
+    let of = |(query, positives): &Asked<'_>| {
+        let scores: Vec<f32> = gallery.iter().map(|item| query.cosine(item)).collect();
+        rank(&scores, positives)
+    };
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        let work = |part: &'_ [Asked<'_>]| part.iter().map(of).collect::<Vec<_>>();
+        let parts = asked.chunks(asked.len().div_ceil(threads).max(1));
+        let working: Vec<_> = parts.map(|part| scope.spawn(move || work(part))).collect();
+        let ended = working.into_iter().map(std::thread::ScopedJoinHandle::join);
+        let ranks = ended.map(|ranks| ranks.unwrap_or_else(|panic| resume_unwind(panic)));
+        ranks.flatten().collect()
+    })
 }
 
 impl Retrieval {

@@ -5,7 +5,8 @@
 //! ```console
 //! $ cargo run --release -p clipsight-trainer --example large_batch -- --batch 256 --micro-batch 32
 //! ```
-//! Memory is the peak above what was in use before the first step. Computes on the CPU.
+//! Memory is the peak above what was in use before the first step. Computes where `clipsight-trainer train`
+//! would: on the first CUDA device, else on the CPU.
 #![expect(clippy::print_stdout, reason = "this is a program whose answer is its output")]
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::Parser;
 use clip::TokenIds;
+use clipsight_trainer::device::{Placement, free_cuda_memory};
 use clipsight_trainer::encoder::Encoder;
 use clipsight_trainer::methods::{self, Branch, Learner};
 use clipsight_trainer::model::Side;
@@ -41,6 +43,9 @@ struct Arguments {
     /// The recipe; its sets are not opened.
     #[arg(long, default_value = "recipes/alone.toml")]
     recipe: PathBuf,
+    /// Overrides of the recipe, as `train` takes them.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
     /// Pairs of a step.
     #[arg(long, default_value_t = 256)]
     batch: usize,
@@ -65,13 +70,15 @@ fn main() -> Result<()> {
     clipsight_trainer::environment::settle();
     let arguments = Arguments::parse();
     tch::set_num_threads(arguments.threads);
-    let recipe = load(&arguments.recipe, &CLIP.map(str::to_owned))?;
+    let overrides = [&CLIP.map(str::to_owned)[..], &arguments.set].concat();
+    let recipe = load(&arguments.recipe, &overrides)?;
     let (seconds, bytes) = measure(&recipe, &arguments)?;
     let (batch, at_once) = (arguments.batch, arguments.micro_batch.unwrap_or(arguments.batch));
     println!(
-        "| here | {batch} | {at_once} | {:.0} ms | {:.3} steps/s | {:.0} MB |",
+        "| here | {batch} | {at_once} | {:.0} ms | {:.3} steps/s | {:.1} pairs/s | {:.0} MB |",
         1e3 * seconds,
         seconds.recip(),
+        batch as f64 / seconds,
         bytes as f64 / 1e6
     );
     Ok(())
@@ -80,6 +87,8 @@ fn main() -> Result<()> {
 /// Seconds of a step, and bytes that it needs.
 fn measure(recipe: &Recipe, arguments: &Arguments) -> Result<(f64, u64)> {
     let mut encoder = Encoder::from_recipe(recipe)?;
+    let place = Placement::choose(recipe.train.precision);
+    encoder.place(place.device, place.kind)?;
     let method = methods::of(recipe, &encoder);
     let parameters = collect(&mut encoder)?;
     let learned: Vec<&Tensor> = parameters.iter().map(|parameter| &parameter.tensor).collect();
@@ -91,10 +100,11 @@ fn measure(recipe: &Recipe, arguments: &Arguments) -> Result<(f64, u64)> {
     let towers = Towers { encoder: &encoder, target, micro_batch, checkpointed, processes };
     let online = Branch { encoder: &encoder, weights: &encoder.weights };
     let pixels = noise(&encoder, arguments)?;
-    let before = bytes("VmRSS:")?;
+    let memory = Memory::before(place.device)?;
     let mut start = Instant::now();
     for step in 0..WARM_UP + arguments.steps {
         if step == WARM_UP {
+            wait(place.device);
             start = Instant::now();
         }
         let (batch, tape) = towers.forward(inputs(&pixels, arguments.length))?;
@@ -102,16 +112,48 @@ fn measure(recipe: &Recipe, arguments: &Arguments) -> Result<(f64, u64)> {
         let gradients = tape.backward(&loss, &batch, &learned, &towers)?;
         optimizer.step(&parameters, &Gradients::limited(gradients, 0.0)?, 1.0)?;
     }
+    wait(place.device);
     let seconds = start.elapsed().as_secs_f64() / arguments.steps as f64;
-    Ok((seconds, bytes("VmHWM:")?.saturating_sub(before)))
+    Ok((seconds, memory.peak()?))
 }
 
-/// Pictures `[B, 3, S, S]`.
+/// Until the device has computed all that it was handed.
+fn wait(device: Device) {
+    if let Device::Cuda(number) = device {
+        tch::Cuda::synchronize(number as i64);
+    }
+}
+
+/// Bytes in use on the CPU, or free on a GPU, before the first step.
+enum Memory {
+    Used(u64),
+    Free(u64),
+}
+
+impl Memory {
+    fn before(device: Device) -> Result<Self> {
+        if device.is_cuda() {
+            return Ok(Self::Free(free_cuda_memory().context("the GPU tells no memory")?));
+        }
+        Ok(Self::Used(bytes("VmRSS:")?))
+    }
+
+    /// Bytes above that; libtorch gives none back to the GPU before its end.
+    fn peak(&self) -> Result<u64> {
+        Ok(match *self {
+            Self::Used(before) => bytes("VmHWM:")?.saturating_sub(before),
+            Self::Free(before) => before.saturating_sub(free_cuda_memory().unwrap_or_default()),
+        })
+    }
+}
+
+/// Pictures `[B, 3, S, S]`, in memory as training has them.
 fn noise(encoder: &Encoder, arguments: &Arguments) -> Result<Tensor> {
     tch::manual_seed(1);
     let edge = encoder.model.config.vision_config.image_size() as i64;
     let size = [arguments.batch as i64, 3, edge, edge];
-    Ok(Tensor::f_randn(size, (Kind::Float, Device::Cpu))?)
+    let planes = Tensor::f_randn(size, (Kind::Float, Device::Cpu))?;
+    Ok(planes.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?)
 }
 
 /// A step's pictures, of which no two are the same, with texts of `length` different tokens.

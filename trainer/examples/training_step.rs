@@ -28,6 +28,10 @@ const WEIGHT_DECAY: f64 = 0.1;
 /// Steps before the clock starts.
 const WARM_UP: usize = 3;
 
+/// Rows and columns of a product that is large for any device, and how many of it are timed.
+const LARGE: i64 = 8192;
+const PRODUCTS: usize = 10;
+
 /// Measures the training step of a ViT-B/32 that starts from nothing.
 #[derive(Parser)]
 struct Arguments {
@@ -76,6 +80,13 @@ fn main() -> Result<()> {
         arguments.length,
         1e3 * seconds,
     );
+    if place.device.is_cuda() {
+        let bound = product_rate(place)?;
+        println!(
+            "{:.0} % of the {bound:.0} TFLOP/s of one large product here",
+            100.0 * work / bound
+        );
+    }
     if arguments.losses {
         let losses: Vec<String> = losses.iter().map(|loss| format!("{loss:.6}")).collect();
         println!("losses {}", losses.join(" "));
@@ -172,6 +183,23 @@ fn run(
         tch::Cuda::synchronize(0);
     }
     Ok((start.elapsed().as_secs_f64() / steps as f64, losses))
+}
+
+/// What the device makes of one large product of random matrices, in TFLOP/s: the ceiling of all products.
+fn product_rate(place: Placement) -> Result<f64> {
+    let random = || Tensor::f_randn([LARGE, LARGE], (place.kind, place.device));
+    let (a, b) = (random()?, random()?);
+    let mut start = Instant::now();
+    for product in 0..WARM_UP + PRODUCTS {
+        if product == WARM_UP {
+            tch::Cuda::synchronize(0);
+            start = Instant::now();
+        }
+        let _ = a.f_mm(&b)?;
+    }
+    tch::Cuda::synchronize(0);
+    let seconds = start.elapsed().as_secs_f64() / PRODUCTS as f64;
+    Ok(2.0 * (LARGE as f64).powi(3) / seconds / 1e12)
 }
 
 /// Additions and multiplications of matrix products in one pair's way forward; backwards it is twice

@@ -106,17 +106,14 @@ fn sizes(tensor: &Tensor) -> Vec<usize> {
     tensor.size().iter().map(|&n| n as usize).collect()
 }
 
-/// Little-endian, row-major.
+/// Row-major, in the order of bytes of the machine, which is little-endian wherever libtorch comes as a wheel.
 fn raw(tensor: &Tensor) -> Result<Vec<u8>, tch::TchError> {
     let kind = if tensor.kind() == Kind::Half { Kind::Half } else { Kind::Float };
     let flat =
         tensor.detach().f_to_device(Device::Cpu)?.f_to_kind(kind)?.f_contiguous()?.f_view([-1])?;
-    Ok(match kind {
-        Kind::Half => {
-            Vec::<half::f16>::try_from(&flat)?.iter().flat_map(|x| x.to_le_bytes()).collect()
-        }
-        _ => Vec::<f32>::try_from(&flat)?.iter().flat_map(|x| x.to_le_bytes()).collect(),
-    })
+    let mut bytes = vec![0; flat.numel() * kind.elt_size_in_bytes()];
+    flat.f_copy_data_u8(&mut bytes, flat.numel())?;
+    Ok(bytes)
 }
 
 /// Writes `bytes` into a temporary file of the same folder, syncs it, renames it to `path` and

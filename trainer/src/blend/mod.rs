@@ -20,8 +20,10 @@ use std::path::Path;
 use tch::{TchError, Tensor};
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::device::Placement;
 use crate::encoder::Encoder;
 use crate::model::lora::merged_names;
+use crate::recipe::Precision;
 use crate::run::Run;
 use crate::train::{HeldOut, Surroundings, measure, restore};
 
@@ -123,8 +125,11 @@ impl Blend {
         held_out.labels.as_ref().ok_or(NO_LABELS)?;
         held_out.captions.as_ref().ok_or(NO_CAPTIONS)?;
         let mut points = Vec::with_capacity(shares.len());
+        let place = Placement::choose(Some(Precision::F32));
+        self.encoder.place(place.device, place.kind)?;
         for (done, &share) in (1u64..).zip(shares) {
             for (name, tensor) in self.at(share)? {
+                let tensor = self.encoder.moved(&tensor)?;
                 self.encoder.weights.insert(name, tensor);
             }
             let figures = measure(&self.run, &self.encoder, held_out, around)?;

@@ -9,10 +9,12 @@ use clip::zero_shot::Logits;
 use super::bars::Bars;
 use super::threads;
 use crate::checkpoint::Checkpoint;
+use crate::device::Placement;
 use crate::encoder::Encoder;
 use crate::eval::{BundleEmbedder, Embedder, RunEmbedder};
 use crate::model::{LOGIT_BIAS, LOGIT_SCALE};
 use crate::processes::Processes;
+use crate::recipe::Precision;
 use crate::run::Run;
 use crate::train::{Surroundings, pass, restore};
 use crate::watch::Stop;
@@ -81,6 +83,8 @@ impl ModelArgs {
         let mut encoder = Encoder::from_recipe(&run.recipe)?;
         let checkpoint = Checkpoint::newest(&run.checkpoints())?;
         restore(&mut encoder, &checkpoint)?;
+        let place = Placement::choose(Some(Precision::F32));
+        encoder.place(place.device, place.kind)?;
         let of = if checkpoint.average.is_empty() { "" } else { ", average of the weights" };
         let about = About {
             precision: format!("fp32 (libtorch){of}"),

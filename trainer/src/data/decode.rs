@@ -15,7 +15,7 @@ use super::augment::{Look, PictureView};
 use super::mixture::Draw;
 use super::{BadSample, Dataset, Pair};
 
-/// Decoded pictures that may wait for the reader, for each worker.
+/// Decoded pictures that may wait for the reader at least, for each worker.
 const WAITING: usize = 16;
 
 /// One picture to decode.
@@ -52,34 +52,36 @@ impl<T> Pictures<T> {
 pub fn pictures(jobs: Vec<Job>, processor: &ImageProcessor, threads: usize) -> Pictures {
     let processor = processor.clone();
     let plain = move |picture: &RgbImage, _: &Job| PictureView::default().of(picture, &processor);
-    start(jobs, |job| job, plain, threads)
+    start(jobs, |job| job, plain, (threads, 0))
 }
 
-/// The same, each once for every one of `looks` at its draw.
+/// The same, each once for every one of `looks` at its draw; `ahead` of them wait for the reader.
 #[must_use]
 pub fn augmented(
     jobs: Vec<(Job, Draw)>,
     looks: Vec<Look>,
     threads: usize,
+    ahead: usize,
 ) -> Pictures<Vec<PixelValues>> {
     let seen = move |picture: &RgbImage, (_, draw): &(Job, Draw)| {
         looks.iter().enumerate().map(|(which, look)| look.of(picture, draw, which)).collect()
     };
-    start(jobs, |(job, _)| job, seen, threads)
+    start(jobs, |(job, _)| job, seen, (threads, ahead))
 }
 
-/// Hands `see` the picture of each of `jobs`, on threads of its own.
+/// Hands `see` the picture of each of `jobs`, on threads of its own, which go ahead of the reader.
 fn start<J: Send + Sync + 'static, T: Send + 'static>(
     jobs: Vec<J>,
     job: fn(&J) -> &Job,
     see: impl Fn(&RgbImage, &J) -> T + Send + Sync + 'static,
-    threads: usize,
+    (threads, ahead): (usize, usize),
 ) -> Pictures<T> {
     let total = jobs.len();
     let threads = threads.clamp(1, total.max(1));
+    let waiting = ahead.div_ceil(threads).max(WAITING);
     let shared = Arc::new((jobs, see));
     let workers = (0..threads).map(|worker| {
-        let (sender, receiver) = bounded(WAITING);
+        let (sender, receiver) = bounded(waiting);
         let shared = Arc::clone(&shared);
         let work = move || {
             let (jobs, see) = &*shared;

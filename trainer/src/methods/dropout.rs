@@ -5,6 +5,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tch::{TchError, Tensor};
 
+use crate::device::moved;
 use crate::encoder::{Encoder, EncoderError};
 use crate::model::{ModelError, Side};
 use crate::recipe::Recipe;
@@ -87,8 +88,8 @@ fn drop_to_mean(
     rng.fill(&mut draws[..]);
     let mask: Vec<f32> =
         draws.into_iter().map(|draw| if draw < threshold { 0.0 } else { kept }).collect();
-    let mask =
-        Tensor::from_slice(&mask).f_view(pooled.size().as_slice())?.f_to_device(pooled.device())?;
+    let mask = Tensor::from_slice(&mask).f_view(pooled.size().as_slice())?;
+    let mask = moved(&mask, pooled.device())?;
     match mean {
         Some(mean) => pooled.f_sub(mean)?.f_mul(&mask)?.f_add(mean),
         None => pooled.f_mul(&mask),

@@ -2,7 +2,7 @@
 
 use clip::image::PixelValues;
 use clip::tokenize::TokenBatch;
-use tch::{TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use super::ModelError;
 
@@ -16,16 +16,11 @@ use super::ModelError;
 /// [`ModelError::Batch`] for an empty batch or several sizes.
 pub fn pixel_batch(images: &[PixelValues]) -> Result<Tensor, ModelError> {
     let first = images.first().ok_or(ModelError::Batch)?;
-    let (height, width) = (first.height, first.width);
-    let mut data = Vec::with_capacity(images.len() * 3 * height * width);
-    for image in images {
-        if (image.height, image.width) != (height, width) {
-            return Err(ModelError::Batch);
-        }
-        data.extend_from_slice(&image.data);
+    let size = (first.height, first.width);
+    if images.iter().any(|image| (image.height, image.width) != size) {
+        return Err(ModelError::Batch);
     }
-    let planes = reshaped(Tensor::from_slice(&data), &[images.len(), 3, height, width])?;
-    channels_last(&planes).map_err(|_| ModelError::Batch)
+    channels_last(images, size).map_err(|_| ModelError::Batch)
 }
 
 /// Token ids and attention mask, both i64 `[B, L]`.
@@ -39,9 +34,19 @@ pub fn token_batch(batch: &TokenBatch) -> Result<(Tensor, Tensor), ModelError> {
     Ok((ids, mask))
 }
 
-/// The same numbers and shape, with the channels next to each other in memory.
-fn channels_last(x: &Tensor) -> Result<Tensor, TchError> {
-    x.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])
+/// Written once, each picture at its place, with the channels next to each other in memory.
+fn channels_last(
+    images: &[PixelValues],
+    (height, width): (usize, usize),
+) -> Result<Tensor, TchError> {
+    let [count, height, width] = [images.len(), height, width].map(|n| n as i64);
+    let pixels = Tensor::f_empty([count, height, width, 3], (Kind::Float, Device::Cpu))?;
+    let planes = pixels.f_permute([0, 3, 1, 2])?;
+    for (row, image) in (0..).zip(images) {
+        let own = Tensor::f_from_slice(&image.data)?.f_view([3, height, width])?;
+        planes.f_select(0, row)?.f_copy_(&own)?;
+    }
+    Ok(planes)
 }
 
 fn reshaped(flat: Tensor, shape: &[usize]) -> Result<Tensor, ModelError> {

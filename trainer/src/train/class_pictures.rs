@@ -55,7 +55,8 @@ pub(super) struct DrawnClasses {
 
 impl ClassPictures {
     /// Those that `recipe` asks for, none where it asks for none; `pooled` is what the image tower answers
-    /// for the pictures of the training sets, `[R, …]`, where that is known beforehand.
+    /// for the pictures of the training sets before the first step, `[R, …]`, which is known where any are
+    /// asked for.
     ///
     /// # Errors
     /// [`TrainError::ClassPictures`] where they cannot be made.
@@ -65,18 +66,11 @@ impl ClassPictures {
         pooled: Option<&Tensor>,
     ) -> Result<Option<Self>, TrainError> {
         let (count, labels) = (recipe.train.class_pictures, encoder.classes.len());
-        if count == 0 {
-            return Ok(None);
-        }
+        let Some(pooled) = pooled.filter(|_| count > 0) else { return Ok(None) };
         let cannot = |reason: String| TrainError::ClassPictures { count, reason };
         if count > labels {
             return Err(cannot(format!("model.image.classes has only {labels}")));
         }
-        let Some(pooled) = pooled else {
-            let reason = "they are mixed with what the image tower answers before the first step; lock it, \
-                          or keep its first blocks with image.cache";
-            return Err(cannot(reason.to_owned()));
-        };
         let Some(classes) = encoder.model.classes() else {
             return Err(cannot("the model has no classes".to_owned()));
         };

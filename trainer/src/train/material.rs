@@ -173,7 +173,9 @@ impl Material {
                 let own = |batch: &'_ [Draw]| batch[processes.share(batch.len())].to_vec();
                 let own = draws.chunks(batch_size).flat_map(own);
                 let jobs = own.map(|draw| (job(&draw), draw)).collect();
-                Some(augmented(jobs, looks, around.threads))
+                // The next batch is decoded while this one is computed.
+                let ahead = batch_size.div_ceil(processes.count());
+                Some(augmented(jobs, looks, around.threads, ahead))
             }
         };
         let draws = draws.to_vec();
@@ -396,7 +398,7 @@ pub(super) fn opened(data: &DataSection, method: &Method) -> Result<Dataset, Tra
 }
 
 /// The pictures as the loop draws them, and what the image tower answers for all of them before the first
-/// step, `[R, hidden]`, where that is known.
+/// step, `[R, hidden]`, where the tower is locked or class pictures are mixed with it.
 fn prepare_images(
     run: &Run,
     encoder: &mut Encoder,
@@ -407,12 +409,31 @@ fn prepare_images(
         return begun_images(run, encoder, sets, blocks, around);
     }
     if !encoder.rates.is_locked(Side::Image) {
-        return Ok((Images::Live, None));
+        if run.recipe.train.class_pictures == 0 {
+            return Ok((Images::Live, None));
+        }
+        let (pooled, _) = all_pooled(run, encoder, sets, around)?;
+        standardize(encoder, Side::Image, &pooled)?;
+        return Ok((Images::Live, Some(pooled)));
     }
     around.watch.say(
         "the image tower is locked: its outputs are computed once, by the evaluation transform, \
          and cached",
     );
+    let (pooled, rows) = all_pooled(run, encoder, sets, around)?;
+    standardize(encoder, Side::Image, &pooled)?;
+    let answers = pooled.shallow_clone();
+    Ok((Images::Pooled { pooled, rows }, Some(answers)))
+}
+
+/// What the image tower, as it is now, makes of all pictures by the evaluation transform, `[R, hidden]`, and
+/// the row of each pair, -1 where its picture is broken.
+fn all_pooled(
+    run: &Run,
+    encoder: &Encoder,
+    sets: &[Arc<Dataset>],
+    around: &mut Surroundings<'_>,
+) -> Result<(Tensor, Vec<i64>), TrainError> {
     let cache = run.cache();
     let (mut parts, mut rows, mut next) = (Vec::new(), Vec::new(), 0);
     for set in sets {
@@ -422,10 +443,7 @@ fn prepare_images(
         next += all.pooled.size()[0];
         parts.push(all.pooled);
     }
-    let pooled = Tensor::f_cat(&parts, 0)?;
-    standardize(encoder, Side::Image, &pooled)?;
-    let answers = pooled.shallow_clone();
-    Ok((Images::Pooled { pooled, rows }, Some(answers)))
+    Ok((Tensor::f_cat(&parts, 0)?, rows))
 }
 
 /// What the locked first blocks of the image tower make of all pictures. The projection is
@@ -471,8 +489,8 @@ fn standardizes(encoder: &Encoder) -> bool {
     encoder.model.config.projection_bias && encoder.projections_begin
 }
 
-/// Gives a projection that begins anew the mean and the deviation of what a locked tower feeds it, so
-/// that it begins with inputs of one scale. Export folds them into weight and bias.
+/// Gives a projection that begins anew the mean and the deviation of what the tower feeds it, so that it
+/// begins with inputs of one scale. Export folds them into weight and bias.
 pub(super) fn standardize(
     encoder: &mut Encoder,
     side: Side,
