@@ -147,13 +147,14 @@ impl Memory {
     }
 }
 
-/// Pictures `[B, 3, S, S]`, in memory as training has them.
+/// Pictures `[B, 3, S, S]` on the encoder's device, in memory as training has them.
 fn noise(encoder: &Encoder, arguments: &Arguments) -> Result<Tensor> {
     tch::manual_seed(1);
     let edge = encoder.model.config.vision_config.image_size() as i64;
     let size = [arguments.batch as i64, 3, edge, edge];
     let planes = Tensor::f_randn(size, (Kind::Float, Device::Cpu))?;
-    Ok(planes.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?)
+    let planes = planes.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?;
+    Ok(encoder.moved(&planes)?)
 }
 
 /// A step's pictures, of which no two are the same, with texts of `length` different tokens.

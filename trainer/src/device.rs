@@ -83,9 +83,19 @@ pub fn moved(tensor: &Tensor, device: Device) -> Result<Tensor, TchError> {
     if !device.is_cuda() || tensor.device() == device {
         return tensor.f_to_device(device);
     }
+    page_locked(tensor, device)?.f_to_device_(device, tensor.kind(), true, false)
+}
+
+/// A tensor of the CPU where `device` can fetch it by itself; as it is for a CPU.
+///
+/// # Errors
+/// libtorch's, where there is no room.
+pub fn page_locked(tensor: &Tensor, device: Device) -> Result<Tensor, TchError> {
+    if !device.is_cuda() || tensor.f_is_pinned(device)? {
+        return Ok(tensor.shallow_clone());
+    }
     // The public form warns at each call, since tch names the device.
-    let locked = tensor.f_internal_pin_memory(device)?;
-    locked.f_to_device_(device, tensor.kind(), true, false)
+    tensor.f_internal_pin_memory(device)
 }
 
 /// Opens libtorch's CUDA half where it and a driver are there; where not, the CPU remains.

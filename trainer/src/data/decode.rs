@@ -55,16 +55,18 @@ pub fn pictures(jobs: Vec<Job>, processor: &ImageProcessor, threads: usize) -> P
     start(jobs, |job| job, plain, (threads, 0))
 }
 
-/// The same, each once for every one of `looks` at its draw; `ahead` of them wait for the reader.
+/// The same, each once for every one of `looks` at its draw, as `finished` makes it on the threads that
+/// decode; `ahead` pictures wait for the reader.
 #[must_use]
-pub fn augmented(
+pub fn augmented<T: Send + 'static>(
     jobs: Vec<(Job, Draw)>,
     looks: Vec<Look>,
-    threads: usize,
-    ahead: usize,
-) -> Pictures<Vec<PixelValues>> {
+    finished: fn(PixelValues) -> T,
+    (threads, ahead): (usize, usize),
+) -> Pictures<Vec<T>> {
     let seen = move |picture: &RgbImage, (_, draw): &(Job, Draw)| {
-        looks.iter().enumerate().map(|(which, look)| look.of(picture, draw, which)).collect()
+        let looks = looks.iter().enumerate();
+        looks.map(|(which, look)| finished(look.of(picture, draw, which))).collect()
     };
     start(jobs, |(job, _)| job, seen, (threads, ahead))
 }

@@ -2,7 +2,7 @@
 
 use clip::image::PixelValues;
 use clip::tokenize::TokenBatch;
-use tch::{Device, Kind, TchError, Tensor};
+use tch::Tensor;
 
 use super::ModelError;
 
@@ -15,12 +15,31 @@ use super::ModelError;
 /// # Errors
 /// [`ModelError::Batch`] for an empty batch or several sizes.
 pub fn pixel_batch(images: &[PixelValues]) -> Result<Tensor, ModelError> {
-    let first = images.first().ok_or(ModelError::Batch)?;
-    let size = (first.height, first.width);
-    if images.iter().any(|image| (image.height, image.width) != size) {
-        return Err(ModelError::Batch);
-    }
-    channels_last(images, size).map_err(|_| ModelError::Batch)
+    let pictures = images.iter().map(picture).collect::<Result<Vec<_>, _>>()?;
+    picture_batch(&pictures)
+}
+
+/// A picture as [`picture_batch`] takes it: `[H, W, 3]`.
+///
+/// # Errors
+/// [`ModelError::Batch`] where its numbers are not as many as its size says.
+pub fn picture(image: &PixelValues) -> Result<Tensor, ModelError> {
+    let [height, width] = [image.height, image.width].map(|n| n as i64);
+    let (red, others) = image.data.split_at(image.data.len() / 3);
+    let (green, blue) = others.split_at(red.len());
+    let pixels = red.iter().zip(green).zip(blue);
+    let pixels: Vec<f32> = pixels.flat_map(|((r, g), b)| [*r, *g, *b]).collect();
+    let pixels = Tensor::f_from_slice(&pixels).and_then(|all| all.f_view([height, width, 3]));
+    pixels.map_err(|_| ModelError::Batch)
+}
+
+/// Pictures of [`picture`] as [`pixel_batch`] stacks them.
+///
+/// # Errors
+/// As [`pixel_batch`].
+pub fn picture_batch(pictures: &[Tensor]) -> Result<Tensor, ModelError> {
+    let batch = Tensor::f_stack(pictures, 0).and_then(|batch| batch.f_permute([0, 3, 1, 2]));
+    batch.map_err(|_| ModelError::Batch)
 }
 
 /// Token ids and attention mask, both i64 `[B, L]`.
@@ -32,21 +51,6 @@ pub fn token_batch(batch: &TokenBatch) -> Result<(Tensor, Tensor), ModelError> {
     let ids = reshaped(Tensor::from_slice(&batch.input_ids), &shape)?;
     let mask = reshaped(Tensor::from_slice(&batch.attention_mask), &shape)?;
     Ok((ids, mask))
-}
-
-/// Written once, each picture at its place, with the channels next to each other in memory.
-fn channels_last(
-    images: &[PixelValues],
-    (height, width): (usize, usize),
-) -> Result<Tensor, TchError> {
-    let [count, height, width] = [images.len(), height, width].map(|n| n as i64);
-    let pixels = Tensor::f_empty([count, height, width, 3], (Kind::Float, Device::Cpu))?;
-    let planes = pixels.f_permute([0, 3, 1, 2])?;
-    for (row, image) in (0..).zip(images) {
-        let own = Tensor::f_from_slice(&image.data)?.f_view([3, height, width])?;
-        planes.f_select(0, row)?.f_copy_(&own)?;
-    }
-    Ok(planes)
 }
 
 fn reshaped(flat: Tensor, shape: &[usize]) -> Result<Tensor, ModelError> {

@@ -33,7 +33,7 @@ pub use clip_vision::ClipVision;
 pub use differences::{Differences, OtherShape};
 pub use dual_encoder::{DualEncoder, LOGIT_BIAS, LOGIT_SCALE, Side, TowerFiles};
 pub use efficientnet_lite::EfficientNetLite;
-pub use inputs::{pixel_batch, token_batch};
+pub use inputs::{picture, picture_batch, pixel_batch, token_batch};
 pub use onnx::Onnx;
 pub use ops::{BatchNorm, Bias, Conv, EndToken, Heads, Init, Ops, Parameter};
 pub use projection::{Between, Projection};

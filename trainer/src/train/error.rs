@@ -172,6 +172,9 @@ pub enum TrainError {
          is a negative to another; add pictures with other captions"
     )]
     NoNegatives,
+    /// What prepares pictures ended before its time.
+    #[error("the thread that makes batches of pictures is gone; what it died of stands above")]
+    Unprepared,
     /// Negatives that are to be given and are not.
     #[error(
         "train.objective.negatives = \"given\", but {count} of {all} pictures have no negative, the \

@@ -5,21 +5,21 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use clip::image::{PixelValues, ProcessorError};
+use clip::image::ProcessorError;
 use tch::{Device, Kind, Tensor};
 
+use super::ahead::{Ahead, Prepared};
 use super::class_pictures::ClassPictures;
 use super::texts::{self, Texts, Wording};
 use super::{Surroundings, TrainError, micro_batch, objective, pass, together};
 use crate::data::augment::picture::of_side;
 use crate::data::augment::text::back_translation;
 use crate::data::augment::{Look, Views};
-use crate::data::decode::{Job, Pictures, augmented};
 use crate::data::mixture::{Draw, Shape, batches};
 use crate::data::{BadSample, DataError, Dataset, Pair};
 use crate::encoder::{Encoder, EncoderError};
 use crate::methods::View;
-use crate::model::{Side, pixel_batch};
+use crate::model::Side;
 use crate::processes::Processes;
 use crate::recipe::{DataSection, Method, Reads, Recipe};
 use crate::run::Run;
@@ -42,6 +42,8 @@ pub(super) struct Material {
     /// Row of each set's first pair in a numbering over all sets.
     first_pair: Vec<usize>,
     broken: usize,
+    /// Where batches are computed.
+    device: Device,
 }
 
 enum Images {
@@ -132,7 +134,18 @@ impl Material {
         });
         let shapes: Vec<Shape> = shapes.collect();
         let broken = shapes.iter().flat_map(|s| &s.captions).filter(|&&n| n == 0).count();
-        Ok(Self { shapes, sets, images, texts, class_pictures, classes, first_pair, broken })
+        let device = encoder.device;
+        Ok(Self {
+            shapes,
+            sets,
+            images,
+            texts,
+            class_pictures,
+            classes,
+            first_pair,
+            broken,
+            device,
+        })
     }
 
     /// Samples that no epoch draws.
@@ -163,23 +176,16 @@ impl Material {
         batch_size: usize,
         around: &Surroundings<'a>,
     ) -> Batches<'a> {
-        let (processes, view_count) = (around.processes, looks.len());
+        let processes = around.processes;
         let views = looks[0].views.clone();
         let wording = Wording { seed: views.seed, epoch: views.epoch };
-        let decoded = match self.images {
-            Images::Pooled { .. } | Images::Begun { .. } => None,
-            Images::Live => {
-                let job = |d: &Draw| Job { set: Arc::clone(&self.sets[d.set]), pair: d.pair };
-                let own = |batch: &'_ [Draw]| batch[processes.share(batch.len())].to_vec();
-                let own = draws.chunks(batch_size).flat_map(own);
-                let jobs = own.map(|draw| (job(&draw), draw)).collect();
-                // The next batch is decoded while this one is computed.
-                let ahead = batch_size.div_ceil(processes.count());
-                Some(augmented(jobs, looks, around.threads, ahead))
-            }
-        };
-        let draws = draws.to_vec();
-        Batches { draws, next: 0, batch_size, decoded, views, view_count, wording, processes }
+        let share =
+            |(batch, draws): (usize, &[Draw])| (batch * batch_size, processes.share(draws.len()));
+        let ahead = matches!(self.images, Images::Live).then(|| {
+            let shares = draws.chunks(batch_size).enumerate().map(share).collect();
+            Ahead::begin(draws, &self.sets, shares, looks, (around.threads, self.device))
+        });
+        Batches { draws: draws.to_vec(), next: 0, batch_size, ahead, views, wording, processes }
     }
 
     fn pair(&self, draw: Draw) -> usize {
@@ -192,17 +198,16 @@ pub(super) struct Batches<'a> {
     draws: Vec<Draw>,
     next: usize,
     batch_size: usize,
-    decoded: Option<Pictures<Vec<PixelValues>>>,
+    ahead: Option<Ahead>,
     views: Views,
-    view_count: usize,
     wording: Wording,
     processes: Processes<'a>,
 }
 
 impl Batches<'_> {
-    /// How long was waited for decoded pictures so far.
+    /// How long was waited for pictures so far.
     pub(super) fn waited(&self) -> Duration {
-        self.decoded.as_ref().map_or(Duration::ZERO, Pictures::waited)
+        self.ahead.as_ref().map_or(Duration::ZERO, Ahead::waited)
     }
 
     /// The next batch, smaller where pictures are broken, and the class pictures of the step after `step`.
@@ -248,7 +253,7 @@ impl Batches<'_> {
         encoder: &Encoder,
     ) -> Result<(towers::Images, Vec<Draw>, Vec<BadSample>), TrainError> {
         let (mut draws, mut bad) = (Vec::with_capacity(drawn.len()), Vec::new());
-        let seen = match (&material.images, &mut self.decoded) {
+        let seen = match (&material.images, &mut self.ahead) {
             (Images::Pooled { pooled, rows }, _) => {
                 draws.extend_from_slice(drawn);
                 let rows: Vec<i64> = drawn.iter().map(|&d| rows[material.pair(d)]).collect();
@@ -265,19 +270,9 @@ impl Batches<'_> {
                 let rows = own.iter().map(row).collect::<Result<Vec<_>, _>>()?;
                 towers::Images::Begun { rows: Tensor::f_stack(&rows, 0)?, blocks: *blocks }
             }
-            (Images::Live, decoded) => {
-                let share = self.processes.share(drawn.len());
-                let results = decoded.iter_mut().flatten().take(share.len());
-                let mut pixels = vec![Vec::<PixelValues>::new(); self.view_count]; // by view, then by draw
-                let mut left_out = Vec::new();
-                for (place, result) in share.zip(results) {
-                    match result {
-                        Ok(seen) => {
-                            pixels.iter_mut().zip(seen).for_each(|(all, one)| all.push(one));
-                        }
-                        Err(sample) => left_out.push((place, sample)),
-                    }
-                }
+            (Images::Live, ahead) => {
+                let Prepared { views, left_out } =
+                    ahead.as_mut().ok_or(TrainError::Unprepared)?.next()?;
                 let left_out = all_left_out(left_out, self.processes)?;
                 let usable = |(place, _): &(usize, &Draw)| !left_out.contains_key(place);
                 draws.extend(drawn.iter().enumerate().filter(usable).map(|(_, draw)| *draw));
@@ -286,11 +281,7 @@ impl Batches<'_> {
                     let (set, first) = (material.sets[drawn[0].set].name(), first.clone());
                     return Err(EncoderError::NoPicture { set, first }.into());
                 }
-                let view = |images: &Vec<PixelValues>| match images.as_slice() {
-                    [] => Ok(Tensor::zeros([0, 0], (Kind::Float, Device::Cpu))),
-                    images => pixel_batch(images),
-                };
-                towers::Images::Pixels(pixels.iter().map(view).collect::<Result<_, _>>()?)
+                towers::Images::Pixels(views)
             }
         };
         Ok((seen, draws, bad))

@@ -5,6 +5,7 @@
 //! Invariant: after a checkpoint and a resume the same losses follow as without the stop. Nothing in
 //! a step is random but its draws, and those are a function of (seed, epoch).
 
+mod ahead;
 mod card;
 mod class_pictures;
 mod collapse;

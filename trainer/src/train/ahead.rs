@@ -1,0 +1,130 @@
+//! Batches of pictures made ready on a thread of their own: decoded, looked at, in one tensor, and page-locked
+//! where a GPU fetches them. The loop takes them as they are.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, bounded};
+use tch::{Device, Kind, TchError, Tensor};
+
+use super::TrainError;
+use crate::data::augment::Look;
+use crate::data::decode::{Job, Pictures, augmented};
+use crate::data::mixture::Draw;
+use crate::data::{BadSample, Dataset};
+use crate::device::page_locked;
+use crate::model::{ModelError, picture, picture_batch};
+
+/// Batches that wait for the loop, beside the one that is being made.
+const WAITING: usize = 1;
+
+/// The pictures of one batch that are this process's.
+pub(super) struct Prepared {
+    /// Each view, `[R, 3, H, W]`; none has rows where all pictures are broken.
+    pub(super) views: Vec<Tensor>,
+    /// Broken pictures, by their places in the batch.
+    pub(super) left_out: Vec<(usize, BadSample)>,
+}
+
+/// The batches of an epoch in their order. Dropping it stops its threads.
+pub(super) struct Ahead {
+    /// None once it is dropped.
+    prepared: Option<Receiver<Result<Prepared, ModelError>>>,
+    thread: Option<JoinHandle<()>>,
+    waited: Duration,
+}
+
+impl Ahead {
+    /// Begins with the pictures of `draws` from `sets`, of which `shares` are this process's: a stretch of
+    /// each batch, and where in `draws` the batch begins.
+    pub(super) fn begin(
+        draws: &[Draw],
+        sets: &[Arc<Dataset>],
+        shares: Vec<(usize, Range<usize>)>,
+        looks: Vec<Look>,
+        (threads, device): (usize, Device),
+    ) -> Self {
+        let job = |draw: &Draw| Job { set: Arc::clone(&sets[draw.set]), pair: draw.pair };
+        let own = shares.iter().flat_map(|(start, share)| {
+            draws[start + share.start..start + share.end].iter().map(|draw| (job(draw), *draw))
+        });
+        let most = shares.iter().map(|(_, share)| share.len()).max().unwrap_or_default();
+        let view_count = looks.len();
+        let decoded = augmented(own.collect(), looks, |pixels| picture(&pixels), (threads, most));
+        let (sender, prepared) = bounded(WAITING);
+        let work = move || {
+            let mut decoded = decoded;
+            for (_, share) in shares {
+                let next = next(&mut decoded, share, view_count, device);
+                if sender.send(next).is_err() {
+                    return;
+                }
+            }
+        };
+        let thread = Some(std::thread::spawn(work));
+        Self { prepared: Some(prepared), thread, waited: Duration::ZERO }
+    }
+
+    /// The next batch.
+    ///
+    /// # Errors
+    /// [`TrainError`] where its pictures make no tensor.
+    pub(super) fn next(&mut self) -> Result<Prepared, TrainError> {
+        let began = Instant::now();
+        let next = self.prepared.as_ref().and_then(|prepared| prepared.recv().ok());
+        self.waited += began.elapsed();
+        next.map_or(Err(TrainError::Unprepared), |prepared| Ok(prepared?))
+    }
+
+    /// How long the loop has waited for batches so far.
+    pub(super) fn waited(&self) -> Duration {
+        self.waited
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        drop(self.prepared.take());
+        if let Some(thread) = self.thread.take() {
+            // Had it panicked, the loop would have been told so by the batch that is missing.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The pictures at the places `share` of a batch.
+fn next(
+    decoded: &mut Pictures<Vec<Result<Tensor, ModelError>>>,
+    share: Range<usize>,
+    view_count: usize,
+    device: Device,
+) -> Result<Prepared, ModelError> {
+    let mut pictures: Vec<Vec<Tensor>> = (0..view_count).map(|_| Vec::new()).collect(); // by view, then by place
+    let mut left_out = Vec::new();
+    for (place, seen) in share.clone().zip(decoded.by_ref().take(share.len())) {
+        match seen {
+            Ok(seen) => {
+                let seen = seen.into_iter().collect::<Result<Vec<_>, _>>()?;
+                pictures.iter_mut().zip(seen).for_each(|(all, one)| all.push(one));
+            }
+            Err(sample) => left_out.push((place, sample)),
+        }
+    }
+    let view = |pictures: &Vec<Tensor>| match pictures.as_slice() {
+        [] => Ok(Tensor::zeros([0, 0], (Kind::Float, Device::Cpu))),
+        pictures => batch(pictures, device),
+    };
+    Ok(Prepared { views: pictures.iter().map(view).collect::<Result<_, _>>()?, left_out })
+}
+
+fn batch(pictures: &[Tensor], device: Device) -> Result<Tensor, ModelError> {
+    let batch = picture_batch(pictures)?;
+    let refused = |source: TchError| ModelError::Torch {
+        operation: "pin_memory",
+        name: "pictures".to_owned(),
+        source,
+    };
+    page_locked(&batch, device).map_err(refused)
+}
