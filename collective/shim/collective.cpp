@@ -1,67 +1,51 @@
-// A C face of libtorch's c10d: its store over TCP, and the collective operations of its Gloo backend.
+// A C face of libtorch's c10d: its store over TCP, its Gloo backend, and the collective operations of
+// whatever backend is open (NCCL's is opened in nccl.cpp).
 //
 // Every function answers null, or what went wrong as words that the caller hands to
 // `collective_free`; no exception leaves this file. Tensors are pointers to `at::Tensor`, as tch has
 // them.
 
-#include <cstdint>
-#include <cstdlib>
-#include <cstring>
-#include <string>
-#include <vector>
+#include "collective.h"
 
-#include <ATen/ATen.h>
+#include <thread>
+
 #include <ATen/Version.h>
+#include <c10/core/DeviceGuard.h>
 #include <c10/util/Logging.h>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 #include <torch/version.h>
 
+using namespace collective;
+
 namespace {
 
 using Gloo = c10d::ProcessGroupGloo;
-using std::chrono::milliseconds;
 
-// Whoever lives is waited for: the caller knows who does, and stops waiting by itself.
-constexpr milliseconds kPatient = std::chrono::hours(24 * 7);
+// How often it is looked whether a GPU has done an operation.
+constexpr std::chrono::microseconds kGlance(50);
 
-char* copied(const char* words) noexcept {
-  char* copy = strdup(words);
-  if (copy == nullptr) {
-    std::abort(); // without memory for a line nothing can be told any more
+// Waits on the CPU until a GPU has done an operation, for a while; what is computed afterwards on the
+// current stream sees its results. c10d's own wait would leave a lost process unnoticed without a
+// time limit, and abort the operation with one.
+bool done_on_gpu(c10d::Work& work, at::Device gpu, milliseconds at_most) {
+  // Without it the question would open the first GPU too, for which there may be another process.
+  const c10::DeviceGuard guard(gpu);
+  const auto deadline = std::chrono::steady_clock::now() + at_most;
+  while (!work.isCompleted()) {
+    if (std::chrono::steady_clock::now() > deadline) {
+      return false;
+    }
+    std::this_thread::sleep_for(kGlance);
   }
-  return copy;
-}
-
-template <typename Action>
-char* told(Action action) noexcept {
-  try {
-    action();
-    return nullptr;
-  } catch (const c10::Error& error) {
-    return copied(error.what_without_backtrace());
-  } catch (const std::exception& error) {
-    return copied(error.what());
-  } catch (...) {
-    return copied("an exception without words");
+  if (const auto failure = work.exception()) {
+    std::rethrow_exception(failure);
   }
+  work.synchronize();
+  return true;
 }
 
 } // namespace
-
-struct collective_store {
-  c10::intrusive_ptr<c10d::Store> store;
-};
-
-struct collective_backend {
-  c10::intrusive_ptr<Gloo> gloo;
-};
-
-// An operation under way, with the tensors that it reads and writes.
-struct collective_running {
-  c10::intrusive_ptr<c10d::Work> work;
-  std::vector<at::Tensor> tensors;
-};
 
 extern "C" {
 
@@ -140,6 +124,16 @@ char* collective_backend_open(
   });
 }
 
+// Waits for what is under way; whoever is lost keeps it waiting.
+char* collective_backend_shut_down(collective_backend* backend) {
+  return told([&] { backend->backend->shutdown(); });
+}
+
+// Ends what is under way on a GPU.
+char* collective_backend_abort(collective_backend* backend) {
+  return told([&] { backend->backend->abort(); });
+}
+
 void collective_backend_close(collective_backend* backend) {
   char* words = told([&] { delete backend; });
   std::free(words);
@@ -152,7 +146,7 @@ char* collective_all_reduce(
     std::vector<at::Tensor> tensors{*tensor};
     c10d::AllreduceOptions options;
     options.timeout = kPatient;
-    auto work = backend->gloo->allreduce(tensors, options);
+    auto work = backend->backend->allreduce(tensors, options);
     *running = new collective_running{work, tensors};
   });
 }
@@ -165,7 +159,7 @@ char* collective_broadcast(
     c10d::BroadcastOptions options;
     options.rootRank = root;
     options.timeout = kPatient;
-    auto work = backend->gloo->broadcast(tensors, options);
+    auto work = backend->backend->broadcast(tensors, options);
     *running = new collective_running{work, tensors};
   });
 }
@@ -180,7 +174,7 @@ char* collective_all_gather(
     at::Tensor input = *own, output = *all;
     c10d::AllgatherOptions options;
     options.timeout = kPatient;
-    auto work = backend->gloo->_allgather_base(output, input, options);
+    auto work = backend->backend->_allgather_base(output, input, options);
     *running = new collective_running{work, {input, output}};
   });
 }
@@ -188,6 +182,11 @@ char* collective_all_gather(
 // Waits for an operation for a while; `done` says whether it has ended well.
 char* collective_wait(collective_running* running, int64_t timeout_ms, bool* done) {
   return told([&] {
+    const at::Device device = running->tensors.front().device();
+    if (device.is_cuda()) {
+      *done = done_on_gpu(*running->work, device, milliseconds(timeout_ms));
+      return;
+    }
     try {
       *done = running->work->wait(milliseconds(timeout_ms));
     } catch (const std::exception&) {

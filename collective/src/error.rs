@@ -102,12 +102,20 @@ pub enum Error {
     SelfTest {
         /// Of the loaded libtorch.
         version: String,
-        /// The operation.
-        what: &'static str,
+        /// The operation, and what did it.
+        what: String,
         /// What it gave.
         found: String,
         /// What it should have given.
         expected: String,
+    },
+    /// GPUs that are not reached.
+    #[error(
+        "NCCL does not connect this process's GPU with the others: {reason}; NCCL_DEBUG=INFO tells more"
+    )]
+    Nccl {
+        /// In libtorch's words.
+        reason: String,
     },
     /// Another libtorch than at build time.
     #[error(

@@ -1,4 +1,4 @@
-//! The shim of `shim/collective.cpp`, made safe: pointers have owners, and what was thrown is an error.
+//! The shim of `shim/`, made safe: pointers have owners, and what was thrown is an error.
 #![expect(unsafe_code, reason = "the shim is C++, which Rust cannot look into")]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -47,6 +47,16 @@ unsafe extern "C" {
         timeout_ms: i64,
         opened: *mut *mut c_void,
     ) -> *mut c_char;
+    fn collective_gpu_id(device: c_int, id: *mut *mut c_char) -> *mut c_char;
+    fn collective_nccl_open(
+        store: *mut c_void,
+        rank: c_int,
+        size: c_int,
+        opened: *mut *mut c_void,
+    ) -> *mut c_char;
+    fn collective_nccl_connect(backend: *mut c_void, device: c_int) -> *mut c_char;
+    fn collective_backend_shut_down(backend: *mut c_void) -> *mut c_char;
+    fn collective_backend_abort(backend: *mut c_void) -> *mut c_char;
     fn collective_backend_close(backend: *mut c_void);
     fn collective_all_reduce(
         backend: *mut c_void,
@@ -101,6 +111,14 @@ pub(crate) fn versions() -> Result<(String, String), Error> {
     // SAFETY: both places live through the call; the shim fills both or says why not.
     told(unsafe { collective_versions(&raw mut compiled, &raw mut loaded) })?;
     Ok((taken(compiled), taken(loaded)))
+}
+
+/// What tells GPU `device` of this machine from all others anywhere.
+pub(crate) fn gpu_id(device: usize) -> Result<String, Error> {
+    let mut id = null_mut();
+    // SAFETY: the place lives through the call; the shim fills it or says why not.
+    told(unsafe { collective_gpu_id(device as c_int, &raw mut id) })?;
+    Ok(taken(id))
 }
 
 /// A connection to the store; process 0 serves it too.
@@ -172,7 +190,7 @@ impl Drop for Store {
     }
 }
 
-/// Gloo, joined with all others.
+/// Gloo or NCCL, joined with all others. Gloo's operations want tensors on the CPU, NCCL's on a GPU.
 #[derive(Debug)]
 pub(crate) struct Backend(*mut c_void);
 
@@ -180,8 +198,8 @@ pub(crate) struct Backend(*mut c_void);
 unsafe impl Send for Backend {}
 
 impl Backend {
-    /// Joins the others over `store`; `address` is what they reach this machine by. Waits for all.
-    pub(crate) fn open(
+    /// Gloo: joins the others over `store`; `address` is what they reach this machine by. Waits for all.
+    pub(crate) fn gloo(
         store: &Store,
         (rank, size): (usize, usize),
         address: &str,
@@ -198,6 +216,33 @@ impl Backend {
         };
         told(words)?;
         Ok(Self(pointer))
+    }
+
+    /// NCCL, with no connection yet.
+    pub(crate) fn nccl(store: &Store, (rank, size): (usize, usize)) -> Result<Self, Error> {
+        let mut pointer = null_mut();
+        let (rank, size) = (rank as c_int, size as c_int);
+        // SAFETY: the store is open, and the backend keeps a share of it; the place lives.
+        told(unsafe { collective_nccl_open(store.0, rank, size, &raw mut pointer) })?;
+        Ok(Self(pointer))
+    }
+
+    /// Connects GPU `device` with those of all others by NCCL; waits for them as long as it takes.
+    pub(crate) fn connect(&self, device: usize) -> Result<(), Error> {
+        // SAFETY: the backend is open.
+        told(unsafe { collective_nccl_connect(self.0, device as c_int) })
+    }
+
+    /// Ends what is under way on a GPU, also where it waits for a lost process.
+    pub(crate) fn abort(&self) -> Result<(), Error> {
+        // SAFETY: the backend is open.
+        told(unsafe { collective_backend_abort(self.0) })
+    }
+
+    /// Leaves together with all others, before the backend is dropped.
+    pub(crate) fn shut_down(&self) -> Result<(), Error> {
+        // SAFETY: the backend is open.
+        told(unsafe { collective_backend_shut_down(self.0) })
     }
 
     /// Begins to sum `tensor` over all processes, in place.
@@ -240,7 +285,7 @@ impl Drop for Backend {
 pub(crate) struct Running(*mut c_void);
 
 impl Running {
-    /// Waits for a while; whether it has ended.
+    /// Waits for a while; whether it has ended. One on a GPU has then ended there.
     pub(crate) fn wait(&self, at_most: Duration) -> Result<bool, Error> {
         let mut done = false;
         // SAFETY: the operation is there until it is dropped.

@@ -1,5 +1,5 @@
 //! Several processes that compute as one: libtorch's own c10d (a store over TCP, collective operations
-//! by Gloo) behind a safe interface.
+//! by Gloo, and by NCCL between GPUs) behind a safe interface.
 //!
 //! [`Place`] is where a process stands, as `torchrun` says it; [`Group`] is all of them, joined. What a
 //! process waits for, it waits for no longer than the others live: each tells the store that it does,
@@ -8,13 +8,16 @@
 //! Invariant: no exception of C++ and no panic comes out of it, and every process of a group gets the
 //! same numbers, to the bit.
 
+mod engine;
 mod error;
 mod ffi;
 mod group;
 mod meeting;
+mod nccl;
 mod place;
 mod pulse;
 
+pub use engine::Engine;
 pub use error::Error;
 pub use group::{Group, Patience};
 pub use place::{Place, PlaceError};

@@ -18,7 +18,7 @@ const ATTEMPT: Duration = Duration::from_secs(2);
 pub(crate) struct Meeting {
     pub(crate) store: Store,
     pub(crate) pulse: Pulse,
-    pub(crate) backend: Backend,
+    pub(crate) gloo: Backend,
 }
 
 /// Waits for all processes.
@@ -46,7 +46,7 @@ pub(crate) fn meet(place: &Place, patience: Patience) -> Result<Meeting, Error> 
     let names = (0..world_size).map(|rank| called(rank, world_size, None)).collect();
     let pulse = Pulse::begin(open(false)?, rank, names, patience.silence)?;
     match introduced(place, own, (&store, &pulse), patience) {
-        Ok(backend) => Ok(Meeting { store, pulse, backend }),
+        Ok(gloo) => Ok(Meeting { store, pulse, gloo }),
         Err(error) => {
             pulse.tell_end(&error.to_string());
             Err(error)
@@ -77,7 +77,7 @@ fn introduced(
         names.push(called(other, size, Some(&who)));
     }
     pulse.rename(names);
-    Backend::open(store, (rank, size), &own.to_string(), patience.joining)
+    Backend::gloo(store, (rank, size), &own.to_string(), patience.joining)
         .map_err(|error| pulse.verdict().unwrap_or(error))
 }
 

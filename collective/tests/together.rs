@@ -1,12 +1,13 @@
 //! Processes that compute together, here as threads, each with connections of its own.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::print_stdout, reason = "a test says what it cannot try on this machine")]
 
 use std::net::TcpListener;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use collective::{Error, Group, Patience, Place};
-use tch::{Kind, Tensor};
+use collective::{Engine, Error, Group, Patience, Place};
+use tch::{Cuda, Device, Kind, Tensor};
 
 const PATIENCE: Patience =
     Patience { joining: Duration::from_secs(20), silence: Duration::from_secs(2) };
@@ -151,4 +152,127 @@ fn processes_that_do_not_fit_together_are_refused_with_the_reason() {
     for said in errors {
         assert!(said.contains("another WORLD_SIZE than process 0: 3 instead of 2"), "{said}");
     }
+}
+
+#[test]
+fn processes_on_their_cpus_say_that_gloo_moves_everything() {
+    for (engine, sum) in together(2, |mut group| {
+        group.compute_on(Device::Cpu).unwrap();
+        let sum = group.sums(&[Tensor::from(1.5)]).unwrap().remove(0).double_value(&[]);
+        let engine = group.engine().to_string();
+        group.close().unwrap();
+        (engine, sum)
+    }) {
+        assert_eq!((engine.as_str(), sum), ("Gloo: no process computes on a GPU", 3.0));
+    }
+}
+
+/// Whether the tests of GPUs can run; says so where not.
+fn there_is_a_gpu() -> bool {
+    let is_there = Cuda::is_available();
+    if !is_there {
+        println!("not run: there is no GPU here, or libtorch's CUDA half is not in this program");
+    }
+    is_there
+}
+
+/// Sums and rows of every kind on `gpu` are what they are on the CPU, and lie on `gpu`.
+fn moves_what_lies_on(group: &Group, gpu: Device) {
+    let (size, rank) = (group.size() as i64, group.rank() as i64);
+    for kind in [Kind::Float, Kind::Double, Kind::Int64] {
+        let own = Tensor::arange(100, (kind, gpu)) + rank;
+        // Of a transposed tensor too, which does not lie in one piece.
+        let turned = own.view([4, 25]).transpose(0, 1);
+        let sums = group.sums(&[own, turned]).unwrap();
+        let whole = Tensor::arange(100, (kind, Device::Cpu)) * size + size * (size - 1) / 2;
+        assert!(sums.iter().all(|sum| sum.device() == gpu));
+        assert!(sums[0].to_device(Device::Cpu) == whole);
+        assert!(sums[1].to_device(Device::Cpu) == whole.view([4, 25]).transpose(0, 1));
+    }
+    let kinds = [Kind::Float, Kind::Double, Kind::Int64, Kind::Half, Kind::BFloat16, Kind::Uint8];
+    for kind in kinds {
+        // Process r has r + 1 rows of r + 1.
+        let own = Tensor::full([rank + 1, 3], rank + 1, (kind, gpu));
+        let (rows, counts) = group.gather_rows(&own).unwrap();
+        assert_eq!((rows.device(), rows.kind()), (gpu, kind));
+        assert_eq!(counts, (1..=group.size()).collect::<Vec<_>>());
+        let expected: Vec<i64> = (1..=size).flat_map(|r| vec![r; r as usize]).collect();
+        let expected = Tensor::from_slice(&expected).to_kind(kind).unsqueeze(1);
+        assert!(rows.to_device(Device::Cpu) == expected.expand([-1, 3], false));
+    }
+    // The memory of what is dropped at once is used anew.
+    for round in 0..100_i64 {
+        let own = || Tensor::full([1 << 16], round, (Kind::Float, gpu));
+        let sum = group.sums(&[own()]).unwrap().remove(0);
+        drop(own());
+        assert_eq!(sum.mean(Kind::Double).double_value(&[]), (round * size) as f64);
+    }
+}
+
+#[test]
+fn a_group_of_one_on_a_gpu_computes_by_nccl() {
+    if !there_is_a_gpu() {
+        return;
+    }
+    let gpu = Device::Cuda(0);
+    let engine = together(1, |mut group| {
+        group.compute_on(gpu).unwrap();
+        moves_what_lies_on(&group, gpu);
+        // What lies on the CPU still goes by Gloo.
+        assert_eq!(group.sums(&[Tensor::from(2.5)]).unwrap()[0].double_value(&[]), 2.5);
+        assert_eq!(group.gather_bytes(b"words").unwrap(), [b"words"]);
+        let engine = group.engine().clone();
+        group.close().unwrap();
+        engine
+    });
+    match &engine[0] {
+        Engine::Nccl => {}
+        Engine::Gloo { reason } if reason.contains("was built without NCCL") => {
+            println!("NCCL was not run: {reason}");
+        }
+        engine @ Engine::Gloo { .. } => panic!("{engine}"),
+    }
+}
+
+#[test]
+fn processes_that_share_a_gpu_compute_by_gloo() {
+    if !there_is_a_gpu() {
+        return;
+    }
+    let gpu = Device::Cuda(0);
+    let engines = together(2, |mut group| {
+        group.compute_on(gpu).unwrap();
+        moves_what_lies_on(&group, gpu);
+        let engine = group.engine().to_string();
+        group.close().unwrap();
+        engine
+    });
+    let why = |said: &String| said.contains("share a GPU") || said.contains("without NCCL");
+    assert!(engines.iter().all(|said| said.starts_with("Gloo: ") && why(said)), "{engines:?}");
+}
+
+#[test]
+fn a_gpu_that_is_not_there_is_refused() {
+    if !there_is_a_gpu() {
+        return;
+    }
+    let nowhere = Device::Cuda(usize::try_from(Cuda::device_count()).unwrap());
+    together(1, |mut group| match group.compute_on(nowhere) {
+        Err(error) => assert!(error.to_string().contains("there is no cuda:"), "{error}"),
+        Ok(()) => assert!(group.engine().to_string().contains("was built without NCCL")),
+    });
+}
+
+#[test]
+fn a_group_that_is_dropped_with_a_gpu_lets_go_of_it() {
+    if !there_is_a_gpu() {
+        return;
+    }
+    let begin = Instant::now();
+    together(1, |mut group| {
+        group.compute_on(Device::Cuda(0)).unwrap();
+        let sum = group.sums(&[Tensor::ones([1 << 20], (Kind::Float, Device::Cuda(0)))]);
+        assert_eq!(sum.unwrap()[0].double_value(&[7]), 1.0);
+    });
+    assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
 }

@@ -1,8 +1,8 @@
 //! Where training computes, and in which arithmetic.
 //!
-//! The linker drops libtorch's CUDA half, which nothing names; opened by hand before anything else
-//! asks libtorch for a device, it registers itself, so one program serves machines with and without
-//! a GPU.
+//! The linker drops libtorch's CUDA half, which nothing names unless the build has NCCL; opened by hand
+//! before anything else asks libtorch for a device, it registers itself, so one program serves machines
+//! with and without a GPU.
 
 use std::fmt;
 use std::sync::Once;

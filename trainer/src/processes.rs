@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use collective::{Error, Group};
+use collective::{Engine, Error, Group};
 use tch::{TchError, Tensor};
 
 /// The processes that train together, or this one alone.
@@ -37,6 +37,12 @@ impl<'a> Processes<'a> {
     #[must_use]
     pub fn local_rank(self) -> usize {
         self.0.map_or(0, Group::local_rank)
+    }
+
+    /// What moves tensors between GPUs; none where there is nobody else.
+    #[must_use]
+    pub fn engine(self) -> Option<&'a Engine> {
+        self.0.map(Group::engine)
     }
 
     /// Which of `count` things this process takes: a stretch of them.

@@ -28,8 +28,13 @@ pub(super) fn joined() -> anyhow::Result<Option<Group>> {
         joining: seconds(JOIN_TIMEOUT)?.unwrap_or(usual.joining),
         silence: seconds(SILENCE_TIMEOUT)?.unwrap_or(usual.silence),
     };
-    let group = Group::join(&place, patience).context("the processes cannot train together")?;
+    let mut group = Group::join(&place, patience).context("the processes cannot train together")?;
     group.agree("version of clipsight-trainer", env!("CARGO_PKG_VERSION"))?;
+    let device = Placement::of_process(place.local_rank, None).device;
+    if let Err(error) = group.compute_on(device) {
+        group.tell_end(&error.to_string());
+        return Err(error).context("the processes cannot train together");
+    }
     Ok(Some(group))
 }
 

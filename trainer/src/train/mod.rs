@@ -151,6 +151,9 @@ fn all_steps(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
     methods::add_heads(&mut encoder, &method.heads(), recipe);
     encoder.place(place.device, place.kind)?;
     around.watch.say(&format!("training {place}"));
+    if let Some(engine) = processes.engine() {
+        around.watch.say(&format!("gradients and embeddings over {engine}"));
+    }
     let held_out = HeldOut::open(recipe)?;
     together::same_held_out(&held_out, processes)?;
     let material = Material::prepare(run, &mut encoder, around)?;
