@@ -138,6 +138,8 @@ fn equals_one_process(world: &World, size: usize, sets: &[&str], code: i32, plac
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{rank}: {said}");
         assert_eq!(said.is_empty(), rank > 0, "{rank}: {said}");
+        let way = "gradients and embeddings over ";
+        assert_eq!(said.matches(way).count(), usize::from(rank == 0), "{rank}: {said}");
     }
     // Of pictures and captions that are nearly alike, rounding may turn one around.
     for (key, near) in [("loss", 1e-5), ("recall_at_10", 0.1), ("top_1", 0.1)] {
