@@ -83,15 +83,23 @@ pub fn moved(tensor: &Tensor, device: Device) -> Result<Tensor, TchError> {
     if !device.is_cuda() || tensor.device() == device {
         return tensor.f_to_device(device);
     }
-    page_locked(tensor, device)?.f_to_device_(device, tensor.kind(), true, false)
+    fetched(&page_locked(tensor, device)?, device)
 }
 
-/// A tensor of the CPU where `device` can fetch it by itself; as it is for a CPU.
+/// `tensor` on `device`, which fetches by itself what is [`page_locked`]; for anything else the program waits.
+///
+/// # Errors
+/// libtorch's, where there is no room.
+pub fn fetched(tensor: &Tensor, device: Device) -> Result<Tensor, TchError> {
+    tensor.f_to_device_(device, tensor.kind(), true, false)
+}
+
+/// A copy of a tensor of the CPU where `device` can fetch it by itself; the tensor itself for a CPU.
 ///
 /// # Errors
 /// libtorch's, where there is no room.
 pub fn page_locked(tensor: &Tensor, device: Device) -> Result<Tensor, TchError> {
-    if !device.is_cuda() || tensor.f_is_pinned(device)? {
+    if !device.is_cuda() {
         return Ok(tensor.shallow_clone());
     }
     // The public form warns at each call, since tch names the device.

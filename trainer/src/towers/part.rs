@@ -5,6 +5,7 @@ use tch::{TchError, Tensor};
 
 use super::TowersError;
 use super::blocks::{Chain, Feed};
+use crate::device::fetched;
 use crate::encoder::{Encoder, EncoderError};
 use crate::model::{Torch, Weights};
 
@@ -58,8 +59,8 @@ impl Part {
     pub(super) fn placed(&self, encoder: &Encoder) -> Result<Self, TowersError> {
         Ok(match self {
             Self::Pixels(views) => {
-                let moved = |view: &Tensor| encoder.moved(view);
-                Self::Pixels(views.iter().map(moved).collect::<Result<_, _>>()?)
+                let fetched = |view: &Tensor| fetched(view, encoder.device);
+                Self::Pixels(views.iter().map(fetched).collect::<Result<_, _>>()?)
             }
             Self::Begun { rows, blocks } => {
                 Self::Begun { rows: encoder.moved(rows)?, blocks: *blocks }
