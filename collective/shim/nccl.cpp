@@ -26,7 +26,7 @@ constexpr std::array<std::array<const char*, 2>, 3> kSettings{{
     // after the others by itself and tells who is lost.
     {"TORCH_NCCL_BLOCKING_WAIT", "1"},
     // Its record of past operations points into those that such a thread keeps.
-    {"TORCH_NCCL_TRACE_BUFFER_SIZE", "0"},
+    {"TORCH_FR_BUFFER_SIZE", "0"},
     // All connections are made while the backend connects, none in the midst of an operation, where
     // whoever waits for a lost process could not be told.
     {"NCCL_RUNTIME_CONNECT", "0"},
