@@ -17,8 +17,24 @@ use crate::data::{BadSample, Dataset};
 use crate::device::page_locked;
 use crate::model::{ModelError, picture, picture_batch};
 
-/// Batches that wait for the loop, beside the one that is being made.
-const WAITING: usize = 1;
+/// How much is ready before it is asked for.
+struct Lead {
+    /// Batches that wait for the loop, beside the one that is being made.
+    batches: usize,
+    /// Decoded pictures that wait to become part of one; some do in any case.
+    pictures: usize,
+}
+
+impl Lead {
+    /// A GPU is faster than whoever decodes for it, and so a batch's worth and more is made ready while it
+    /// computes. On a CPU nothing is gained, and the memory is wanted for the batch itself.
+    fn for_device(device: Device, batch: usize) -> Self {
+        if device.is_cuda() {
+            return Self { batches: 1, pictures: batch };
+        }
+        Self { batches: 0, pictures: 0 }
+    }
+}
 
 /// The pictures of one batch that are this process's.
 pub(super) struct Prepared {
@@ -51,9 +67,10 @@ impl Ahead {
             draws[start + share.start..start + share.end].iter().map(|draw| (job(draw), *draw))
         });
         let most = shares.iter().map(|(_, share)| share.len()).max().unwrap_or_default();
-        let view_count = looks.len();
-        let decoded = augmented(own.collect(), looks, |pixels| picture(&pixels), (threads, most));
-        let (sender, prepared) = bounded(WAITING);
+        let (lead, view_count) = (Lead::for_device(device, most), looks.len());
+        let threads = (threads, lead.pictures);
+        let decoded = augmented(own.collect(), looks, |pixels| picture(&pixels), threads);
+        let (sender, prepared) = bounded(lead.batches);
         let work = move || {
             let mut decoded = decoded;
             let mut maker = Maker { device, buffer: None };
