@@ -16,8 +16,8 @@ const PICTURES: usize = 1000;
 /// Pairs in a step, and pictures in a round, where a GPU computes.
 const GPU_BATCH: &str = "1024";
 const GPU_PICTURES: usize = 3_000;
-/// Pairs that a GPU computes in parts, how many at once, and the model, as large_batch and
-/// accumulated_step.py are told of them.
+/// Pairs that a GPU computes in parts, how many at once, and the model, as `large_batch` and
+/// `accumulated_step.py` are told of them.
 const LARGE_BATCH: [&str; 4] = ["--batch", "4096", "--micro-batch", "1024"];
 const LARGE_HERE: [&str; 6] = [
     "--set",
