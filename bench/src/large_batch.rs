@@ -8,7 +8,7 @@ use crate::peers::{Peer, example, figure, in_turns, output_of, script};
 /// Rounds of all.
 const ROUNDS: usize = 3;
 /// As both programs print it.
-const STEPS: &str = "steps/s";
+const PAIRS: &str = "pairs/s";
 const MEMORY: &str = "MB";
 
 /// Ways over the same batch: names, and what both programs are asked for.
@@ -19,10 +19,10 @@ const WAYS: [(&str, &[&str]); 4] = [
     ("at once", &[]),
 ];
 
-/// The steps of what a program printed, whose memory is held against the highest `peak` so far.
+/// The rate of what a program printed, whose memory is held against the highest `peak` so far.
 fn noted(printed: &str, peak: &mut f64) -> Result<f64> {
     *peak = figure(printed, MEMORY)?.max(*peak);
-    figure(printed, STEPS)
+    figure(printed, PAIRS)
 }
 
 /// The CLIP of `recipes/small-clip` from random weights.
@@ -33,7 +33,7 @@ pub(crate) fn measure() -> Result<()> {
         let [ours, theirs] = &mut memory;
         let here = || noted(&output_of(example("large_batch")?.args(way))?, ours);
         let there = || noted(&output_of(script("accumulated_step.py")?.args(way))?, theirs);
-        in_turns(ROUNDS, STEPS, &mut [Peer::new("here", here), Peer::new("open_clip", there)])?;
+        in_turns(ROUNDS, PAIRS, &mut [Peer::new("here", here), Peer::new("open_clip", there)])?;
         println!(
             "\nPeak above the weights: here {:.0} MB, open_clip {:.0} MB.",
             memory[0], memory[1]
