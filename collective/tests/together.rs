@@ -209,23 +209,28 @@ fn moves_what_lies_on(group: &Group, gpu: Device) {
     }
 }
 
+/// What moves tensors between `size` processes on the first GPU, once it has moved some; what lies on the
+/// CPU goes by Gloo in any case.
+fn engines_on_one_gpu(size: usize) -> Vec<Engine> {
+    let gpu = Device::Cuda(0);
+    together(size, |mut group| {
+        group.compute_on(gpu).unwrap();
+        moves_what_lies_on(&group, gpu);
+        let sum = group.sums(&[Tensor::from(2.5)]).unwrap().remove(0);
+        assert_eq!(sum.double_value(&[]), 2.5 * size as f64);
+        assert_eq!(group.gather_bytes(b"words").unwrap(), vec![b"words"; size]);
+        let engine = group.engine().clone();
+        group.close().unwrap();
+        engine
+    })
+}
+
 #[test]
 fn a_group_of_one_on_a_gpu_computes_by_nccl() {
     if !there_is_a_gpu() {
         return;
     }
-    let gpu = Device::Cuda(0);
-    let engine = together(1, |mut group| {
-        group.compute_on(gpu).unwrap();
-        moves_what_lies_on(&group, gpu);
-        // What lies on the CPU still goes by Gloo.
-        assert_eq!(group.sums(&[Tensor::from(2.5)]).unwrap()[0].double_value(&[]), 2.5);
-        assert_eq!(group.gather_bytes(b"words").unwrap(), [b"words"]);
-        let engine = group.engine().clone();
-        group.close().unwrap();
-        engine
-    });
-    match &engine[0] {
+    match &engines_on_one_gpu(1)[0] {
         Engine::Nccl => {}
         Engine::Gloo { reason } if reason.contains("was built without NCCL") => {
             println!("NCCL was not run: {reason}");
@@ -239,16 +244,9 @@ fn processes_that_share_a_gpu_compute_by_gloo() {
     if !there_is_a_gpu() {
         return;
     }
-    let gpu = Device::Cuda(0);
-    let engines = together(2, |mut group| {
-        group.compute_on(gpu).unwrap();
-        moves_what_lies_on(&group, gpu);
-        let engine = group.engine().to_string();
-        group.close().unwrap();
-        engine
-    });
+    let said: Vec<String> = engines_on_one_gpu(2).iter().map(ToString::to_string).collect();
     let why = |said: &String| said.contains("share a GPU") || said.contains("without NCCL");
-    assert!(engines.iter().all(|said| said.starts_with("Gloo: ") && why(said)), "{engines:?}");
+    assert!(said.iter().all(|said| said.starts_with("Gloo: ") && why(said)), "{said:?}");
 }
 
 #[test]
