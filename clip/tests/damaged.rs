@@ -17,7 +17,7 @@ const FILES: usize = 10_000;
 
 /// Pixels allowed: more than each of the whole pictures has, and little enough that a header which
 /// lies about its size meets the limit.
-const LIMITS: DecodeLimits = DecodeLimits { max_pixels: 1_000_000 };
+const LIMITS: DecodeLimits = DecodeLimits { max_pixels: 1_000_000, drawing_side: 1024 };
 
 /// `SplitMix64` (Steele, Lea and Flood 2014): a few lines, the same numbers everywhere.
 struct Random(u64);

@@ -59,7 +59,8 @@ fn pixels_are_those_that_pillow_shows() {
 fn too_many_pixels_are_refused_by_what_the_file_says() {
     for path in pictures() {
         let bytes = fs::read(&path).unwrap();
-        let area = |max_pixels| decode(&bytes, &DecodeLimits { max_pixels });
+        let area =
+            |max_pixels| decode(&bytes, &DecodeLimits { max_pixels, ..DecodeLimits::default() });
         let refused = area(90 * 62 - 1).unwrap_err();
         assert!(matches!(refused, DecodeError::TooLarge { .. }), "{path:?}: {refused:?}");
         assert!(area(90 * 62).is_ok(), "{path:?}");
@@ -78,7 +79,7 @@ fn file_that_understates_its_size_is_refused_within_its_limit() {
         for at in boxes {
             bytes[at + 8..at + 16].copy_from_slice(&[0, 0, 0, 9, 0, 0, 0, 6]);
         }
-        let found = decode(&bytes, &DecodeLimits { max_pixels: 9 * 6 });
+        let found = decode(&bytes, &DecodeLimits { max_pixels: 9 * 6, ..DecodeLimits::default() });
         assert!(found.is_err(), "{path:?}");
     }
 }

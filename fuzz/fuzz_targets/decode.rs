@@ -5,7 +5,7 @@ use clip::image::{DecodeLimits, ImageProcessor, ImageProcessorConfig, decode};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let limits = DecodeLimits { max_pixels: 1_000_000 };
+    let limits = DecodeLimits { max_pixels: 1_000_000, ..DecodeLimits::default() };
     if let Ok(image) = decode(bytes, &limits) {
         let pixels = u64::from(image.pixels.width()) * u64::from(image.pixels.height());
         assert!(pixels > 0 && pixels <= limits.max_pixels);

@@ -16,13 +16,13 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use clip::image::{DecodeLimits, ImageProcessor, ImageProcessorConfig, RgbImage, Size, decode};
-use clipsight_trainer::data::augment::{Augmentation, Views};
+use clipsight_trainer::data::augment::{Augmentation, Look, Views};
 use clipsight_trainer::data::mixture::Draw;
 
 /// Measures augmentation.
 #[derive(Parser)]
 struct Arguments {
-    /// A folder of JPEGs, at any depth.
+    /// A folder of JPEGs, or of drawings, at any depth.
     folder: PathBuf,
     /// What it begins with.
     #[arg(long = "from", value_enum, default_value = "pixels")]
@@ -39,6 +39,9 @@ struct Arguments {
     /// Height and width of what a tower sees.
     #[arg(long, default_value_t = 224)]
     side: u32,
+    /// Longer side in pixels at which drawings are painted; as training does where absent.
+    #[arg(long)]
+    drawing_side: Option<u32>,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -52,29 +55,33 @@ enum Source {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let files = files(&arguments.folder, arguments.count)?;
-    let pictures = match arguments.source {
-        Source::Files => Vec::new(),
-        Source::Pixels => files.iter().map(|file| pixels(file)).collect::<Result<_>>()?,
-    };
     let size = Size::Shortest { shortest_edge: arguments.side };
     let processor = ImageProcessor::new(ImageProcessorConfig { size, ..Default::default() })?;
+    let views = Views { augmentation: moco(), seed: 1, epoch: 0 };
+    let mut look = Look { views, processor };
+    let drawing_side = arguments.drawing_side.unwrap_or_else(|| look.drawing_side());
+    let limits = DecodeLimits { drawing_side, ..DecodeLimits::default() };
+    let pixels = |file: &Vec<u8>| anyhow::Ok(decode(file, &limits)?.pixels);
+    let pictures = match arguments.source {
+        Source::Files => Vec::new(),
+        Source::Pixels => files.iter().map(pixels).collect::<Result<_>>()?,
+    };
     let mut start = Instant::now();
     for epoch in 0..=arguments.rounds {
         if epoch == 1 {
             start = Instant::now();
         }
-        let views = Views { augmentation: moco(), seed: 1, epoch };
-        let look = |at: usize, picture: &RgbImage| {
+        look.views.epoch = epoch;
+        let see = |at: usize, picture: &RgbImage| {
             let draw = Draw { set: 0, pair: at, caption: 0, turn: 0 };
-            let view = views.view(&draw, 0, picture.dimensions(), &processor);
-            black_box(view.of(picture, &processor));
+            black_box(look.of(picture, &draw, 0));
         };
         let work = |at: usize| match pictures.get(at) {
             Some(picture) => {
-                look(at, picture);
+                see(at, picture);
                 Ok(())
             }
-            None => pixels(&files[at]).map(|picture| look(at, &picture)),
+            None => pixels(&files[at]).map(|picture| see(at, &picture)),
         };
         on_threads(arguments.threads.max(1), files.len(), work)?;
     }
@@ -106,10 +113,6 @@ fn files(folder: &Path, count: usize) -> Result<Vec<Vec<u8>>> {
     }
     ensure!(!files.is_empty(), "{} holds no file", folder.display());
     Ok(files)
-}
-
-fn pixels(file: &[u8]) -> Result<RgbImage> {
-    Ok(decode(file, &DecodeLimits::default())?.pixels)
 }
 
 /// Does the work of `count` places, each thread every n-th.

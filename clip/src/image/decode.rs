@@ -13,12 +13,15 @@ use super::{jpeg, svg};
 pub struct DecodeLimits {
     /// Width times height above which a picture is refused before it is decoded.
     pub max_pixels: u64,
+    /// Longer side in pixels at which a drawing (SVG) is painted, whatever size it says it has.
+    pub drawing_side: u32,
 }
 
 impl Default for DecodeLimits {
-    /// 200 megapixels: more than any camera's single shot, 600 MB decoded.
+    /// 200 megapixels: more than any camera's single shot, 600 MB decoded. Drawings at 1,024 pixels: more than
+    /// models look at, and enough for the page.
     fn default() -> Self {
-        Self { max_pixels: 200_000_000 }
+        Self { max_pixels: 200_000_000, drawing_side: 1024 }
     }
 }
 
@@ -93,7 +96,7 @@ pub enum DecodeError {
 ///
 /// The orientation that the file notes is applied, transparency is composited on white, wider channels are scaled to
 /// eight bits; of an animation the first frame is taken; a drawing (SVG) is painted without its text, its
-/// longer side 1,024 pixels long; color profiles are ignored, as the reference
+/// longer side [`DecodeLimits::drawing_side`] pixels long; color profiles are ignored, as the reference
 /// processors do.
 ///
 /// # Errors
@@ -226,12 +229,15 @@ mod tests {
     #[test]
     fn too_many_pixels_are_refused_before_decoding() {
         let bytes = encode(&gradient(), ImageFormat::Png);
-        let error = decode(&bytes, &DecodeLimits { max_pixels: 799 }).unwrap_err();
+        let error = decode(&bytes, &DecodeLimits { max_pixels: 799, ..DecodeLimits::default() })
+            .unwrap_err();
         assert_eq!(
             error.to_string(),
             "40×20 pixels are more than the limit of 799; raise it with --max-pixels"
         );
-        assert!(decode(&bytes, &DecodeLimits { max_pixels: 800 }).is_ok());
+        assert!(
+            decode(&bytes, &DecodeLimits { max_pixels: 800, ..DecodeLimits::default() }).is_ok()
+        );
     }
 
     #[test]

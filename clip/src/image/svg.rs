@@ -12,10 +12,6 @@ use resvg::usvg::{Group, ImageHrefResolver, Node, Options, Path, Rect, Tree, rox
 use super::decode::{DecodeError, DecodeLimits};
 use super::format::Format;
 
-/// Longer side in pixels at which a drawing is painted, whatever size it says it has: more than models
-/// look at, and enough for the page.
-const SIDE: f32 = 1024.0;
-
 /// Largest file; each byte can become a node of some hundred bytes.
 const MAX_BYTES: usize = 16 << 20;
 /// Most elements, attributes and texts of a file.
@@ -57,7 +53,7 @@ enum Refusal {
     Resources,
 }
 
-/// Paints an SVG on white, its longer side [`SIDE`] pixels long or as long as the limits allow.
+/// Paints an SVG on white, its longer side [`DecodeLimits::drawing_side`] pixels long or as long as the limits allow.
 ///
 /// # Errors
 /// [`DecodeError::Broken`] for what is damaged, draws nothing, or costs too much.
@@ -139,11 +135,12 @@ struct Canvas {
 impl Canvas {
     /// For a drawing of this size in its own units.
     fn of(width: f32, height: f32, limits: &DecodeLimits) -> Self {
-        let scale = SIDE / width.max(height);
+        let longest = limits.drawing_side.max(1) as f32;
+        let scale = longest / width.max(height);
         let wanted = f64::from(width * scale) * f64::from(height * scale);
         let shrink = (limits.max_pixels as f64 / wanted).sqrt().min(1.0) as f32;
         let scale = scale * shrink;
-        let side = |length: f32| (length * scale).floor().clamp(1.0, SIDE) as u32;
+        let side = |length: f32| (length * scale).floor().clamp(1.0, longest) as u32;
         Self { width: side(width), height: side(height), scale }
     }
 
@@ -265,11 +262,13 @@ mod tests {
 
     #[test]
     fn size_keeps_to_the_limits_and_one_pixel_remains() {
-        let limits = DecodeLimits { max_pixels: 800 };
+        let limits = DecodeLimits { max_pixels: 800, ..DecodeLimits::default() };
         assert_eq!(Canvas::of(40.0, 20.0, &limits).width, 40);
         let thin = Canvas { width: 1024, height: 1, scale: 1024.0 / 1e6 };
         assert_eq!(Canvas::of(1e6, 1.0, &DecodeLimits::default()), thin);
         assert!((1..=1024).contains(&Canvas::of(1.0, 3e38, &limits).area()));
+        let small = DecodeLimits { drawing_side: 300, ..DecodeLimits::default() };
+        assert_eq!(Canvas::of(40.0, 20.0, &small), Canvas { width: 300, height: 150, scale: 7.5 });
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(super) fn embedder(
         batch: queue.batch,
         queue: queue.queue,
         text_cache: queue.text_cache,
-        limits: DecodeLimits { max_pixels: pictures.max_pixels },
+        limits: DecodeLimits { max_pixels: pictures.max_pixels, ..DecodeLimits::default() },
     })?)
 }
 

@@ -137,7 +137,10 @@ impl Embedder {
     /// Decodes and resizes a picture on a thread of its own; a large one while no other is decoded.
     async fn decode(&self, bytes: Arc<Vec<u8>>) -> Result<Decoded, EmbedError> {
         let limits = self.inner.limits;
-        let most = DecodeLimits { max_pixels: limits.max_pixels.min(LARGE_PIXELS) };
+        let most = DecodeLimits {
+            max_pixels: limits.max_pixels.min(LARGE_PIXELS),
+            ..DecodeLimits::default()
+        };
         let turns = [(1, most), (self.inner.decoders, limits)];
         for (turns, limits) in turns {
             let held = self.inner.decoding.acquire_many(turns).await;

@@ -117,7 +117,7 @@ pub(super) fn with_pixels<T>(
 ) -> Result<T, PrepareError> {
     static LARGE: Mutex<()> = Mutex::new(());
     let decode_within = |max_pixels| {
-        let limits = DecodeLimits { max_pixels };
+        let limits = DecodeLimits { max_pixels, ..DecodeLimits::default() };
         catch_unwind(|| decode(bytes, &limits)).map_err(|_| PrepareError::Decoder)
     };
     let made = |picture: DecodedImage| {

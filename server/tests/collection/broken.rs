@@ -12,7 +12,7 @@ fn reasons(report: &Report) -> Vec<(String, String)> {
 
 #[test]
 fn each_bad_file_is_named_with_its_reason_and_the_good_ones_are_taken() {
-    let limits = DecodeLimits { max_pixels: 2_000 };
+    let limits = DecodeLimits { max_pixels: 2_000, ..DecodeLimits::default() };
     let collection = Collection::with(limits, || {});
     let at = |name: &str| collection.pictures().join(name);
     let jpeg = encoded(RED, ImageFormat::Jpeg);

@@ -52,7 +52,7 @@ impl<T> Pictures<T> {
 pub fn pictures(jobs: Vec<Job>, processor: &ImageProcessor, threads: usize) -> Pictures {
     let processor = processor.clone();
     let plain = move |picture: &RgbImage, _: &Job| PictureView::default().of(picture, &processor);
-    start(jobs, |job| job, plain, (threads, 0))
+    start((jobs, DecodeLimits::default()), |job| job, plain, (threads, 0))
 }
 
 /// The same, each once for every one of `looks` at its draw, as `finished` makes it on the threads that
@@ -64,16 +64,20 @@ pub fn augmented<T: Send + 'static>(
     finished: fn(PixelValues) -> T,
     (threads, ahead): (usize, usize),
 ) -> Pictures<Vec<T>> {
+    let sides = looks.iter().map(Look::drawing_side);
+    let usual = DecodeLimits::default();
+    let drawing_side = sides.max().unwrap_or_default().min(usual.drawing_side);
+    let limits = DecodeLimits { drawing_side, ..usual };
     let seen = move |picture: &RgbImage, (_, draw): &(Job, Draw)| {
         let looks = looks.iter().enumerate();
         looks.map(|(which, look)| finished(look.of(picture, draw, which))).collect()
     };
-    start(jobs, |(job, _)| job, seen, (threads, ahead))
+    start((jobs, limits), |(job, _)| job, seen, (threads, ahead))
 }
 
 /// Hands `see` the picture of each of `jobs`, on threads of its own, which go ahead of the reader.
 fn start<J: Send + Sync + 'static, T: Send + 'static>(
-    jobs: Vec<J>,
+    (jobs, limits): (Vec<J>, DecodeLimits),
     job: fn(&J) -> &Job,
     see: impl Fn(&RgbImage, &J) -> T + Send + Sync + 'static,
     (threads, ahead): (usize, usize),
@@ -89,7 +93,8 @@ fn start<J: Send + Sync + 'static, T: Send + 'static>(
             let (jobs, see) = &*shared;
             for what in jobs.iter().skip(worker).step_by(threads) {
                 let job = job(what);
-                let result = with_pixels(&job.set.pairs[job.pair], |picture| see(picture, what));
+                let pair = &job.set.pairs[job.pair];
+                let result = with_pixels(pair, &limits, |picture| see(picture, what));
                 if sender.send(result).is_err() {
                     return;
                 }
@@ -106,10 +111,14 @@ fn start<J: Send + Sync + 'static, T: Send + 'static>(
 ///
 /// # Errors
 /// [`BadSample`] with the reason for which there is no picture.
-pub fn with_pixels<T>(pair: &Pair, of: impl FnOnce(&RgbImage) -> T) -> Decoded<T> {
+pub fn with_pixels<T>(
+    pair: &Pair,
+    limits: &DecodeLimits,
+    of: impl FnOnce(&RgbImage) -> T,
+) -> Decoded<T> {
     let bad = |reason: String| BadSample { key: pair.key.clone(), reason };
     let bytes = pair.picture.read().map_err(|e| bad(format!("cannot be read: {e}")))?;
-    let work = || match decode(&bytes, &DecodeLimits::default()) {
+    let work = || match decode(&bytes, limits) {
         Ok(picture) => Ok(of(&picture.pixels)),
         Err(DecodeError::TooLarge { width, height, max_pixels }) => {
             Err(format!("{width}×{height} pixels are more than the limit of {max_pixels}"))

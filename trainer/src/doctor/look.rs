@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use clip::image::{
-    ImageProcessor, ImageProcessorConfig, PixelValues, ProcessorError, Resample, RgbImage, Size,
+    DecodeLimits, ImageProcessor, ImageProcessorConfig, PixelValues, ProcessorError, Resample,
+    RgbImage, Size,
 };
 use crossbeam_channel::{Sender, bounded};
 
@@ -143,7 +144,8 @@ fn work(
     while let Some((at, pair)) =
         Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, pairs.get(at)?)))
     {
-        let look = with_pixels(pair, |picture| Look::of(picture, processor));
+        let look =
+            with_pixels(pair, &DecodeLimits::default(), |picture| Look::of(picture, processor));
         if sender.send((at, look)).is_err() {
             return;
         }
