@@ -1,23 +1,16 @@
 //! Two towers, two projections, one scale.
 
-use std::path::Path;
-
 use clip::config::{ModelConfig, TextConfig, VisionConfig};
 
 use super::{
-    Bert, Between, CLASSES, ClassMixture, ClipText, ClipVision, EfficientNetLite, ModelError, Onnx,
-    Ops, Parameter, Projection, Weights,
+    Bert, Between, ClassMixture, ClipText, ClipVision, EfficientNetLite, ModelError, Ops,
+    Projection,
 };
-use crate::onnx::{Dimension, ElementType, WeightStorage};
 
-/// Name of the learned scale, a logarithm, shape `[]`.
-pub const LOGIT_SCALE: &str = "logit_scale";
-
-/// Name of the learned bias of a sigmoid model, shape `[]`.
-pub const LOGIT_BIAS: &str = "logit_bias";
-
-const VISION: &str = "vision_model.";
-const TEXT: &str = "text_model.";
+/// Beginning of the names of the image tower's weights.
+pub(super) const VISION: &str = "vision_model.";
+/// Beginning of the names of the text tower's weights.
+pub(super) const TEXT: &str = "text_model.";
 
 /// One half of a dual encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,15 +19,6 @@ pub enum Side {
     Image,
     /// Texts.
     Text,
-}
-
-/// Where the weights of two pretrained towers lie, under the names of their own checkpoints.
-#[derive(Debug, Clone, Copy)]
-pub struct TowerFiles<'a> {
-    /// Safetensors of the image tower.
-    pub image: &'a Path,
-    /// Safetensors of the text tower.
-    pub text: &'a Path,
 }
 
 /// A dual encoder by its configuration. It holds no weights: they are a [`Weights`] of their own,
@@ -50,20 +34,20 @@ pub struct DualEncoder {
     /// Projection of the text tower's pooled output.
     pub text_projection: Projection,
     /// Where `logit_bias` starts, of a model that has one.
-    logit_bias_init: Option<f64>,
-    image_tower: ImageTower,
-    text_tower: TextTower,
-    classes: Option<ClassMixture>,
+    pub(super) logit_bias_init: Option<f64>,
+    pub(super) image_tower: ImageTower,
+    pub(super) text_tower: TextTower,
+    pub(super) classes: Option<ClassMixture>,
 }
 
 #[derive(Debug, Clone)]
-enum ImageTower {
+pub(super) enum ImageTower {
     EfficientNetLite(EfficientNetLite),
     ClipVision(ClipVision),
 }
 
 #[derive(Debug, Clone)]
-enum TextTower {
+pub(super) enum TextTower {
     Bert(Bert),
     ClipText(ClipText),
 }
@@ -388,137 +372,5 @@ impl DualEncoder {
             Side::Image => &self.image_projection,
             Side::Text => &self.text_projection,
         }
-    }
-
-    /// What weights a tower wants, under their full names.
-    #[must_use]
-    pub fn tower_parameters(&self, side: Side) -> Vec<Parameter> {
-        match side {
-            Side::Image => match &self.image_tower {
-                ImageTower::EfficientNetLite(tower) => tower.parameters(),
-                ImageTower::ClipVision(tower) => tower.parameters(),
-            },
-            Side::Text => match &self.text_tower {
-                TextTower::Bert(tower) => tower.parameters(),
-                TextTower::ClipText(tower) => tower.parameters(),
-            },
-        }
-    }
-
-    /// The bias of a sigmoid model.
-    pub(super) fn bias_parameter(&self) -> Option<Parameter> {
-        let bias = |init| Parameter::constant(LOGIT_BIAS.to_owned(), &[], init);
-        self.logit_bias_init.map(bias)
-    }
-
-    /// What weights the projections, the scale and the bias want.
-    #[must_use]
-    pub fn head_parameters(&self) -> Vec<Parameter> {
-        let scale = f64::from(self.config.logit_scale_init_value);
-        let mut all = self.image_projection.parameters();
-        all.extend(self.text_projection.parameters());
-        all.push(Parameter::constant(LOGIT_SCALE.to_owned(), &[], scale));
-        all.extend(self.bias_parameter());
-        all
-    }
-
-    /// What weights the classes want, but for the answers for their names; none where there are none.
-    #[must_use]
-    pub fn class_parameters(&self) -> Vec<Parameter> {
-        self.classes.as_ref().map(ClassMixture::parameters).unwrap_or_default()
-    }
-
-    /// Every weight that the model wants.
-    #[must_use]
-    pub fn parameters(&self) -> Vec<Parameter> {
-        let mut all = self.tower_parameters(Side::Image);
-        all.extend(self.class_parameters());
-        all.extend(self.classes.as_ref().map(ClassMixture::names_parameter));
-        all.extend(self.tower_parameters(Side::Text));
-        all.extend(self.head_parameters());
-        all
-    }
-
-    /// Pretrained towers, the classifier in the image tower's file where the model has classes (without
-    /// the answers for their names), and projections that start anew from `seed`.
-    ///
-    /// # Errors
-    /// [`ModelError`] where a file cannot be read or does not fit the configuration.
-    pub fn from_towers(&self, files: TowerFiles<'_>, seed: u64) -> Result<Weights, ModelError> {
-        let mut weights = Weights::random(&self.head_parameters(), seed);
-        for (path, prefix, wanted) in [
-            (files.image, VISION, self.tower_parameters(Side::Image)),
-            (files.image, CLASSES, self.class_parameters()),
-            (files.text, TEXT, self.tower_parameters(Side::Text)),
-        ] {
-            if wanted.is_empty() {
-                continue;
-            }
-            let mut tower = Weights::new();
-            tower.extend(prefix, Weights::load(path)?);
-            weights.extend("", tower.select(&wanted)?);
-        }
-        Ok(weights)
-    }
-
-    /// The image graph: `pixel_values` f32 `[batch, 3, S, S]` → `image_embeds` f32 `[batch, D]`, of
-    /// length one. Standardization is folded into the projection.
-    ///
-    /// # Errors
-    /// [`ModelError`] where a weight is missing or does not fit.
-    pub fn export_image_graph(
-        &self,
-        weights: &Weights,
-        storage: WeightStorage,
-    ) -> Result<Vec<u8>, ModelError> {
-        let weights = self.folded(weights)?;
-        let mut ops = Onnx::new("vision_model", &weights, storage);
-        let side = Dimension::Fixed(self.config.vision_config.image_size());
-        let batch = Dimension::Named("batch");
-        let shape = [batch, Dimension::Fixed(3), side, side];
-        let pixels = ops.graph.input("pixel_values", ElementType::F32, &shape);
-        let pixels = ops.enter(&pixels);
-        let embeds = self.image_embeddings(&mut ops, &pixels)?;
-        let shape = [batch, Dimension::Fixed(self.config.projection_dim)];
-        ops.graph.output(&embeds, "image_embeds", ElementType::F32, &shape);
-        Ok(ops.graph.finish())
-    }
-
-    /// The text graph: `input_ids` i64 `[batch, length]` (and `attention_mask`, likewise, where the
-    /// tower is not causal) → `text_embeds` f32 `[batch, D]`, of length one. Standardization is
-    /// folded into the projection.
-    ///
-    /// # Errors
-    /// [`ModelError`] where a weight is missing or does not fit.
-    pub fn export_text_graph(
-        &self,
-        weights: &Weights,
-        storage: WeightStorage,
-    ) -> Result<Vec<u8>, ModelError> {
-        let weights = self.folded(weights)?;
-        let mut ops = Onnx::new("text_model", &weights, storage);
-        let shape = [Dimension::Named("batch"), Dimension::Named("length")];
-        let ids = ops.graph.input("input_ids", ElementType::I64, &shape);
-        let pooled = match &self.text_tower {
-            TextTower::Bert(tower) => {
-                let mask = ops.graph.input("attention_mask", ElementType::I64, &shape);
-                tower.pooled(&mut ops, &ids, &mask)?
-            }
-            TextTower::ClipText(tower) => tower.pooled(&mut ops, &ids)?,
-        };
-        let embeds = self.embeddings(&mut ops, Side::Text, &pooled)?;
-        let shape = [Dimension::Named("batch"), Dimension::Fixed(self.config.projection_dim)];
-        ops.graph.output(&embeds, "text_embeds", ElementType::F32, &shape);
-        Ok(ops.graph.finish())
-    }
-
-    /// `weights` with the standardizations gone into the projections: an image graph with classes has
-    /// the text projection too.
-    fn folded(&self, weights: &Weights) -> Result<Weights, ModelError> {
-        let mut weights = weights.clone();
-        for side in [Side::Image, Side::Text] {
-            self.projection(side).fold(&mut weights)?;
-        }
-        Ok(weights)
     }
 }

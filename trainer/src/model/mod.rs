@@ -11,6 +11,7 @@ mod clip_vision;
 mod differences;
 mod dual_encoder;
 mod efficientnet_lite;
+mod graphs;
 mod inputs;
 pub mod lora;
 mod onnx;
@@ -20,6 +21,7 @@ mod pretrained;
 mod projection;
 mod torch;
 mod transformer;
+mod wanted;
 mod weights;
 
 use std::path::PathBuf;
@@ -31,13 +33,14 @@ pub use class_mixture::{CLASSES, ClassMixture};
 pub use clip_text::ClipText;
 pub use clip_vision::ClipVision;
 pub use differences::{Differences, OtherShape};
-pub use dual_encoder::{DualEncoder, LOGIT_BIAS, LOGIT_SCALE, Side, TowerFiles};
+pub use dual_encoder::{DualEncoder, Side};
 pub use efficientnet_lite::EfficientNetLite;
 pub use inputs::{picture, picture_batch, pixel_batch, token_batch};
 pub use onnx::Onnx;
 pub use ops::{BatchNorm, Bias, Conv, EndToken, Heads, Init, Ops, Parameter};
 pub use projection::{Between, Projection};
 pub use torch::Torch;
+pub use wanted::{LOGIT_BIAS, LOGIT_SCALE, TowerFiles};
 pub use weights::Weights;
 
 /// What can go wrong with a model.

@@ -1,11 +1,13 @@
 //! The training loop: pairs in, better projections (and towers) out.
 //!
-//! [`train`] is the whole loop in one function; `material` is what it draws from.
+//! [`train`] is the whole loop in one function; `material` is what it draws from,
+//! `batches` what a step is given of it.
 //! This room knows nothing of the command line or of ONNX.
 //! Invariant: after a checkpoint and a resume the same losses follow as without the stop. Nothing in
 //! a step is random but its draws, and those are a function of (seed, epoch).
 
 mod ahead;
+mod batches;
 mod card;
 mod class_pictures;
 mod collapse;
@@ -13,6 +15,8 @@ mod divergence;
 mod ema;
 mod error;
 mod gpu;
+mod held_out;
+mod images;
 mod ledger;
 mod material;
 mod micro_batch;
@@ -50,8 +54,8 @@ pub use divergence::Divergence;
 use divergence::{Broken, divergence};
 use ema::Average;
 pub use error::TrainError;
+pub use held_out::HeldOut;
 use ledger::{Ledger, Step};
-pub use material::HeldOut;
 use material::Material;
 use micro_batch::AtOnce;
 pub use parameters::{collect, restore};
@@ -196,7 +200,7 @@ fn all_steps(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
         let draws = mixture::plan(&material.shapes, recipe.train.seed, epoch);
         let done = (step % per_epoch) as usize;
         let rest = &draws[done * batch_size..];
-        let looks = material::looks(&views, &encoder, recipe.train.seed, epoch);
+        let looks = batches::looks(&views, &encoder, recipe.train.seed, epoch);
         let mut batches =
             material.batches(rest, looks.map_err(EncoderError::from)?, batch_size, around);
         while step < total && step / per_epoch == epoch {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clip::TokenIds;
 use tch::Tensor;
 
-use super::material::standardize;
+use super::images::standardize;
 use super::{Surroundings, TrainError, pass};
 use crate::data::augment::{TextAugmentation, TextViews};
 use crate::data::mixture::Draw;
