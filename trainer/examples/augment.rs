@@ -59,7 +59,7 @@ fn main() -> Result<()> {
     let processor = ImageProcessor::new(ImageProcessorConfig { size, ..Default::default() })?;
     let views = Views { augmentation: moco(), seed: 1, epoch: 0 };
     let mut look = Look { views, processor };
-    let drawing_side = arguments.drawing_side.unwrap_or_else(|| look.drawing_side());
+    let drawing_side = arguments.drawing_side.unwrap_or_else(|| look.wanted_side());
     let limits = DecodeLimits { drawing_side, ..DecodeLimits::default() };
     let pixels = |file: &Vec<u8>| anyhow::Ok(decode(file, &limits)?.pixels);
     let pictures = match arguments.source {

@@ -10,6 +10,7 @@ pub mod encoder;
 pub mod environment;
 pub mod eval;
 pub mod export;
+pub mod memory;
 pub mod methods;
 pub mod model;
 pub mod objectives;

@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, bounded};
 
 use super::augment::{Look, PictureView};
 use super::mixture::Draw;
-use super::{BadSample, Dataset, Pair};
+use super::{BadSample, Dataset, DecodedCache, Pair};
 
 /// Decoded pictures that may wait for the reader at least, for each worker.
 const WAITING: usize = 16;
@@ -25,6 +25,12 @@ pub struct Job {
     pub set: Arc<Dataset>,
     /// Index of the pair in the set.
     pub pair: usize,
+}
+
+impl Job {
+    fn pair(&self) -> &Pair {
+        &self.set.pairs[self.pair]
+    }
 }
 
 /// What became of one job: a picture as it is looked at, or as it is looked at in several ways.
@@ -50,52 +56,65 @@ impl<T> Pictures<T> {
 /// Starts decoding `jobs` on `threads` threads (at least one), as evaluation looks at them.
 #[must_use]
 pub fn pictures(jobs: Vec<Job>, processor: &ImageProcessor, threads: usize) -> Pictures {
-    let processor = processor.clone();
-    let plain = move |picture: &RgbImage, _: &Job| PictureView::default().of(picture, &processor);
-    start((jobs, DecodeLimits::default()), |job| job, plain, (threads, 0))
+    let (processor, limits) = (processor.clone(), DecodeLimits::default());
+    let plain = move |picture: &RgbImage| PictureView::default().of(picture, &processor);
+    start(jobs, move |job| with_pixels(job.pair(), &limits, &plain), (threads, 0))
 }
 
 /// The same, each once for every one of `looks` at its draw, as `finished` makes it on the threads that
-/// decode; `ahead` pictures wait for the reader.
+/// decode; `ahead` pictures wait for the reader. What `cache` keeps is not decoded again.
 #[must_use]
 pub fn augmented<T: Send + 'static>(
     jobs: Vec<(Job, Draw)>,
     looks: Vec<Look>,
     finished: fn(PixelValues) -> T,
+    cache: Arc<DecodedCache>,
     (threads, ahead): (usize, usize),
 ) -> Pictures<Vec<T>> {
-    let sides = looks.iter().map(Look::drawing_side);
     let usual = DecodeLimits::default();
-    let drawing_side = sides.max().unwrap_or_default().min(usual.drawing_side);
+    let drawing_side = wanted_side(&looks).min(usual.drawing_side);
     let limits = DecodeLimits { drawing_side, ..usual };
-    let seen = move |picture: &RgbImage, (_, draw): &(Job, Draw)| {
-        let looks = looks.iter().enumerate();
-        looks.map(|(which, look)| finished(look.of(picture, draw, which))).collect()
+    let look = move |(job, draw): &(Job, Draw)| {
+        let seen = |picture: &RgbImage| {
+            let looks = looks.iter().enumerate();
+            looks.map(|(which, look)| finished(look.of(picture, draw, which))).collect()
+        };
+        if let Some(picture) = cache.get(draw) {
+            return Ok(seen(&picture));
+        }
+        with_pixels(job.pair(), &limits, |picture| {
+            let picture = cache.fitted(picture);
+            let seen = seen(&picture);
+            cache.keep(draw, picture);
+            seen
+        })
     };
-    start((jobs, limits), |(job, _)| job, seen, (threads, ahead))
+    start(jobs, look, (threads, ahead))
 }
 
-/// Hands `see` the picture of each of `jobs`, on threads of its own, which go ahead of the reader.
+/// Shorter side in pixels of a picture of which none of `looks` shows more.
+#[must_use]
+pub fn wanted_side(looks: &[Look]) -> u32 {
+    looks.iter().map(Look::wanted_side).max().unwrap_or_default()
+}
+
+/// Hands `look` each of `jobs`, on threads of its own, which go ahead of the reader.
 fn start<J: Send + Sync + 'static, T: Send + 'static>(
-    (jobs, limits): (Vec<J>, DecodeLimits),
-    job: fn(&J) -> &Job,
-    see: impl Fn(&RgbImage, &J) -> T + Send + Sync + 'static,
+    jobs: Vec<J>,
+    look: impl Fn(&J) -> Decoded<T> + Send + Sync + 'static,
     (threads, ahead): (usize, usize),
 ) -> Pictures<T> {
     let total = jobs.len();
     let threads = threads.clamp(1, total.max(1));
     let waiting = ahead.div_ceil(threads).max(WAITING);
-    let shared = Arc::new((jobs, see));
+    let shared = Arc::new((jobs, look));
     let workers = (0..threads).map(|worker| {
         let (sender, receiver) = bounded(waiting);
         let shared = Arc::clone(&shared);
         let work = move || {
-            let (jobs, see) = &*shared;
-            for what in jobs.iter().skip(worker).step_by(threads) {
-                let job = job(what);
-                let pair = &job.set.pairs[job.pair];
-                let result = with_pixels(pair, &limits, |picture| see(picture, what));
-                if sender.send(result).is_err() {
+            let (jobs, look) = &*shared;
+            for job in jobs.iter().skip(worker).step_by(threads) {
+                if sender.send(look(job)).is_err() {
                     return;
                 }
             }

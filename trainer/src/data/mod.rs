@@ -10,6 +10,7 @@
 pub mod augment;
 mod braces;
 pub mod decode;
+mod decoded;
 mod folder;
 mod gathering;
 pub mod mixture;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 use clip::zero_shot::TemplateError;
 
+pub use decoded::DecodedCache;
 use gathering::Gathering;
 pub use place::Place;
 use table::Format;

@@ -24,6 +24,7 @@ pub struct Head {
     name: &'static str,
     widths: Vec<usize>,
     ending: Ending,
+    still: bool,
 }
 
 /// What stands at the last layer.
@@ -44,7 +45,13 @@ impl Head {
     /// what it answers.
     #[must_use]
     pub fn new(name: &'static str, widths: &[usize], ending: Ending) -> Self {
-        Self { name, widths: widths.to_vec(), ending }
+        Self { name, widths: widths.to_vec(), ending, still: false }
+    }
+
+    /// The same; where `still` is true, the rows of one that ends in cosines learn nothing.
+    #[must_use]
+    pub fn still(self, still: bool) -> Self {
+        Self { still, ..self }
     }
 
     /// What weights it wants, all of them named `heads.…`.
@@ -84,7 +91,9 @@ impl Head {
             let failed =
                 |source| ModelError::Torch { operation: "head", name: name.clone(), source };
             if self.is_last(layer) && self.ending == Ending::Cosines {
-                let rows = ops.l2_normalize(weights.get(&self.weight(layer))?)?;
+                let rows = weights.get(&self.weight(layer))?;
+                let rows = if self.still { rows.detach() } else { rows.shallow_clone() };
+                let rows = ops.l2_normalize(&rows)?;
                 return x.f_linear(&rows, None::<&Tensor>).map_err(failed);
             }
             x = ops.linear(&x, &name)?;

@@ -4,8 +4,8 @@
 //! Views: two large ones and several small ones. Heads: a projector of two layers, and prototypes.
 //! Targets: the large views, shared out evenly among the prototypes.
 //!
-//! Unlike the authors' code there is no queue of past batches, the prototypes learn from the first step
-//! on, and their length is taken out where they are used in place of being set to one after each step.
+//! Unlike the authors' code there is no queue of past batches, and the prototypes' length is taken out
+//! where they are used in place of being set to one after each step.
 
 use super::{Batch, Ending, Head, Learner, Method, MethodError, Step, View, views};
 use crate::data::augment::Augmentation;
@@ -60,8 +60,9 @@ impl Method for SwAv {
             return Err(MethodError::Views { wanted, found: views.len() });
         }
         let z = online.embedded(views, &self.projector())?; // [B, D] each
-        let scores = online.through(&self.prototypes(), &z)?; // [B, K] each
-        let Keys { temperature, epsilon, iterations, .. } = self.keys;
+        let Keys { temperature, epsilon, iterations, freeze_prototypes, .. } = self.keys;
+        let prototypes = self.prototypes().still(learner.step < freeze_prototypes);
+        let scores = online.through(&prototypes, &z)?; // [B, K] each
         let loss =
             swapped_prediction(&scores, LARGE.0, temperature, Sharing { epsilon, iterations });
         Step::of(loss, &z)

@@ -49,6 +49,10 @@ pub struct ImageSection {
     /// tower then sees every picture whole.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub cache: bool,
+    /// How much memory decoded pictures may take that are kept for the epochs to come, in units of 10⁹
+    /// bytes; a tenth of what is free where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decoded_cache_gb: Option<f64>,
     /// How often a learning tower is shown a blurred picture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blur: Option<f64>,
@@ -83,6 +87,9 @@ impl ImageSection {
         }
         if self.crop_scale.is_some_and(|[low, high]| !(0.01 <= low && low <= high && high <= 1.0)) {
             return wrong("image.crop_scale", "must be two rising shares between 0.01 and 1");
+        }
+        if self.decoded_cache_gb.is_some_and(|size| !(0.0..=1e6).contains(&size)) {
+            return wrong("image.decoded_cache_gb", "must lie between 0, for none, and 1000000");
         }
         let around_one =
             |[low, high]: [f64; 2]| (0.1..=1.0).contains(&low) && (1.0..=10.0).contains(&high);

@@ -101,6 +101,9 @@ pub struct SwAv {
     pub dim: usize,
     /// How many prototypes views are shared out to.
     pub prototypes: usize,
+    /// First steps in which they stay as they were drawn. Prototypes that learn at once can all become the
+    /// same one, which foretells everything.
+    pub freeze_prototypes: u64,
     /// Divides cosines.
     pub temperature: f64,
     /// How evenly a view may be shared out.
@@ -176,12 +179,13 @@ impl Default for SimSiam {
 }
 
 impl Default for SwAv {
-    /// As Caron et al. 2020, sections 3.2 and appendix A.1.
+    /// As Caron et al. 2020, sections 3.2 and appendix A.1, and as its code has it (`freeze_prototypes`).
     fn default() -> Self {
         Self {
             hidden: 2048,
             dim: 128,
             prototypes: 3000,
+            freeze_prototypes: 313,
             temperature: 0.1,
             epsilon: 0.05,
             iterations: 3,

@@ -13,7 +13,7 @@ use super::TrainError;
 use crate::data::augment::Look;
 use crate::data::decode::{Job, Pictures, augmented};
 use crate::data::mixture::Draw;
-use crate::data::{BadSample, Dataset};
+use crate::data::{BadSample, Dataset, DecodedCache};
 use crate::device::page_locked;
 use crate::model::{ModelError, picture, picture_batch};
 
@@ -59,7 +59,7 @@ impl Ahead {
         draws: &[Draw],
         sets: &[Arc<Dataset>],
         shares: Vec<(usize, Range<usize>)>,
-        looks: Vec<Look>,
+        (looks, cache): (Vec<Look>, Arc<DecodedCache>),
         (threads, device): (usize, Device),
     ) -> Self {
         let job = |draw: &Draw| Job { set: Arc::clone(&sets[draw.set]), pair: draw.pair };
@@ -69,7 +69,7 @@ impl Ahead {
         let most = shares.iter().map(|(_, share)| share.len()).max().unwrap_or_default();
         let (lead, view_count) = (Lead::for_device(device, most), looks.len());
         let threads = (threads, lead.pictures);
-        let decoded = augmented(own.collect(), looks, |pixels| picture(&pixels), threads);
+        let decoded = augmented(own.collect(), looks, |pixels| picture(&pixels), cache, threads);
         let (sender, prepared) = bounded(lead.batches);
         let work = move || {
             let mut decoded = decoded;

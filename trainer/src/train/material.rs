@@ -7,16 +7,19 @@ use std::sync::Arc;
 use tch::Device;
 
 use super::ahead::Ahead;
-use super::batches::Batches;
+use super::batches::{Batches, looks};
 use super::class_pictures::ClassPictures;
 use super::images::{Images, prepare_images, tell_bad};
 use super::texts::{self, Texts, Wording};
 use super::{Surroundings, TrainError, micro_batch, objective, together};
 use crate::data::augment::Look;
 use crate::data::augment::text::back_translation;
+use crate::data::decode::wanted_side;
 use crate::data::mixture::{Draw, Shape, batches};
-use crate::data::{Dataset, Pair};
-use crate::encoder::Encoder;
+use crate::data::{Dataset, DecodedCache, Pair};
+use crate::encoder::{Encoder, EncoderError};
+use crate::memory;
+use crate::methods::View;
 use crate::model::Side;
 use crate::processes::Processes;
 use crate::recipe::{DataSection, Method, Reads, Recipe};
@@ -36,15 +39,18 @@ pub(super) struct Material {
     /// Row of each set's first pair in a numbering over all sets.
     first_pair: Vec<usize>,
     broken: usize,
+    decoded: Arc<DecodedCache>,
     /// Where batches are computed.
     device: Device,
 }
 
 impl Material {
-    /// Opens the sets, runs the locked towers over them and standardizes their outputs.
+    /// Opens the sets, of which `views` are what a step shows, runs the locked towers over them and
+    /// standardizes their outputs.
     pub(super) fn prepare(
         run: &Run,
         encoder: &mut Encoder,
+        views: &[View],
         around: &mut Surroundings<'_>,
     ) -> Result<Self, TrainError> {
         let recipe = &run.recipe;
@@ -83,6 +89,7 @@ impl Material {
         });
         let shapes: Vec<Shape> = shapes.collect();
         let broken = shapes.iter().flat_map(|s| &s.captions).filter(|&&n| n == 0).count();
+        let decoded = decoded_cache(recipe, views, encoder, around.processes)?;
         let device = encoder.device;
         Ok(Self {
             shapes,
@@ -93,6 +100,7 @@ impl Material {
             classes,
             first_pair,
             broken,
+            decoded,
             device,
         })
     }
@@ -132,6 +140,7 @@ impl Material {
             |(batch, draws): (usize, &[Draw])| (batch * batch_size, processes.share(draws.len()));
         let ahead = matches!(self.images, Images::Live).then(|| {
             let shares = draws.chunks(batch_size).enumerate().map(share).collect();
+            let looks = (looks, Arc::clone(&self.decoded));
             Ahead::begin(draws, &self.sets, shares, looks, (around.threads, self.device))
         });
         Batches { draws: draws.to_vec(), next: 0, batch_size, ahead, views, wording, processes }
@@ -141,6 +150,23 @@ impl Material {
     pub(super) fn pair(&self, draw: Draw) -> usize {
         self.first_pair[draw.set] + draw.pair
     }
+}
+
+/// A cache for pictures as `views` show them, as large as the recipe says. By default each process takes
+/// its share of a tenth of what is free, which leaves what `train.micro_batch = "auto"` plans with.
+fn decoded_cache(
+    recipe: &Recipe,
+    views: &[View],
+    encoder: &Encoder,
+    processes: Processes<'_>,
+) -> Result<Arc<DecodedCache>, TrainError> {
+    let looks = looks(views, encoder, recipe.train.seed, 0).map_err(EncoderError::from)?;
+    let room = match recipe.image.decoded_cache_gb {
+        Some(gigabytes) => (gigabytes * 1e9) as u64,
+        None => memory::free().unwrap_or_default() / 10 / processes.count() as u64,
+    };
+    let cache = DecodedCache::new(wanted_side(&looks), room).map_err(EncoderError::from)?;
+    Ok(Arc::new(cache))
 }
 
 /// Numbers the classes of all sets by their names; one a pair over all sets.

@@ -5,6 +5,7 @@ use std::fs;
 use tch::{Device, Kind, Tensor};
 
 use crate::device::free_cuda_memory;
+use crate::memory::{self, kilobytes};
 use crate::model::Side;
 use crate::recipe::{MicroBatch, Recipe};
 use crate::towers::{Inputs, Towers, TowersError};
@@ -186,7 +187,7 @@ impl Peaks {
 
 /// Bytes that are free where the towers compute.
 fn free(device: Device) -> Option<u64> {
-    if device.is_cuda() { free_cuda_memory() } else { kilobytes("/proc/meminfo", "MemAvailable:") }
+    if device.is_cuda() { free_cuda_memory() } else { memory::free() }
 }
 
 /// Bytes in use when a trial begins.
@@ -213,13 +214,6 @@ impl Memory {
         }
         kilobytes("/proc/self/status", "VmHWM:").unwrap_or(0).saturating_sub(self.in_use)
     }
-}
-
-/// A line of a file of the system's that tells kilobytes, in bytes.
-fn kilobytes(file: &str, key: &str) -> Option<u64> {
-    let text = fs::read_to_string(file).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
 #[cfg(test)]
@@ -265,6 +259,5 @@ mod tests {
         drop(std::hint::black_box(vec![1u8; taken]));
         let peak = before.peak(Device::Cpu);
         assert!(free > 0 && peak >= taken as u64 / 2, "{free}, {peak}");
-        assert_eq!(kilobytes("/proc/meminfo", "NoSuchLine:"), None);
     }
 }

@@ -160,7 +160,8 @@ fn all_steps(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
     }
     let held_out = HeldOut::open(recipe)?;
     together::same_held_out(&held_out, processes)?;
-    let material = Material::prepare(run, &mut encoder, around)?;
+    let views = method.views(&recipe.image);
+    let material = Material::prepare(run, &mut encoder, &views, around)?;
     let parameters = collect(&mut encoder)?;
     let mut optimizer = Optimizer::new(recipe.train.optimizer, recipe.train.weight_decay);
     let average = |decay| Average::begin(decay, &parameters);
@@ -186,7 +187,6 @@ fn all_steps(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
     let total = per_epoch * recipe.train.epochs;
     let mut ledger = Ledger::new(run, metrics, total);
     let logit_scale = encoder.weights.get(LOGIT_SCALE)?.shallow_clone();
-    let views = method.views(&recipe.image);
     let learned: Vec<&Tensor> = parameters.iter().map(|parameter| &parameter.tensor).collect();
     let batch_size = recipe.train.batch_size;
     let mut at_once = AtOnce::of(recipe, around.watch);

@@ -24,7 +24,7 @@ const METHODS: [(&str, &str); 7] = [
     ("simsiam", "dim = 8, bottleneck = 4"),
     ("byol", "hidden = 16, dim = 8"),
     ("moco_v3", "hidden = 16, dim = 8"),
-    ("swav", "hidden = 16, dim = 8, prototypes = 5, small_views = 1"),
+    ("swav", "hidden = 16, dim = 8, prototypes = 5, freeze_prototypes = 0, small_views = 1"),
     ("slip", "hidden = 16, dim = 8"),
 ];
 

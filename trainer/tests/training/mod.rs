@@ -2,6 +2,7 @@
 
 mod begun;
 mod classes;
+mod decoded;
 mod kept;
 
 use std::path::Path;

@@ -15,9 +15,9 @@ pub struct Look {
 }
 
 impl Look {
-    /// Longer side in pixels at which a drawing that is square holds as much as any cut of it can show.
+    /// Shorter side in pixels of a picture that holds as much as its smallest cut can show.
     #[must_use]
-    pub fn drawing_side(&self) -> u32 {
+    pub fn wanted_side(&self) -> u32 {
         let what = &self.views.augmentation;
         let narrowest = (what.crop_scale[0] * what.crop_ratio[0]).sqrt(); // as a share of a side
         let shown = self.processor.width().max(self.processor.height());
@@ -46,8 +46,8 @@ mod tests {
     fn a_drawing_is_painted_large_enough_for_its_smallest_cut() {
         for processor in processors() {
             let look = |scale| Look { views: views(scale, 0.5), processor: processor.clone() };
-            assert_eq!(look([0.48, 1.0]).drawing_side(), 167); // 100 / √(0.48 · 0.75)
-            assert_eq!(look([0.01, 1.0]).drawing_side(), 1155);
+            assert_eq!(look([0.48, 1.0]).wanted_side(), 167); // 100 / √(0.48 · 0.75)
+            assert_eq!(look([0.01, 1.0]).wanted_side(), 1155);
         }
     }
 
@@ -60,7 +60,7 @@ mod tests {
                 .unwrap()
                 .pixels
         };
-        let (small, large) = (painted(look.drawing_side()), painted(1024));
+        let (small, large) = (painted(look.wanted_side()), painted(1024));
         for at in 0..20 {
             let [a, b] = [&small, &large].map(|picture| look.of(picture, &draw(at), 0));
             let apart = a.data.iter().zip(&b.data).map(|(a, b)| (a - b).abs()).sum::<f32>();
