@@ -69,7 +69,8 @@ impl Method for SwAv {
     }
 
     fn cure(&self) -> &'static str {
-        "a lower train.method.epsilon, as 0.03, fewer train.method.prototypes than a batch has views, \
-         or a lower learning rate with more train.warmup_steps"
+        "a lower train.method.epsilon, as 0.01 in short trainings, more train.method.prototypes than its \
+         dim, so that no direction lies apart from all of them, or a lower learning rate with more \
+         train.warmup_steps"
     }
 }
