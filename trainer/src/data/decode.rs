@@ -80,7 +80,7 @@ pub fn augmented<T: Send + 'static>(
             looks.map(|(which, look)| finished(look.of(picture, draw, which))).collect()
         };
         if let Some(picture) = cache.get(draw) {
-            return Ok(seen(&picture));
+            return surviving(job.pair(), || Ok(seen(&picture)));
         }
         with_pixels(job.pair(), &limits, |picture| {
             let picture = cache.fitted(picture);
@@ -135,17 +135,23 @@ pub fn with_pixels<T>(
     limits: &DecodeLimits,
     of: impl FnOnce(&RgbImage) -> T,
 ) -> Decoded<T> {
-    let bad = |reason: String| BadSample { key: pair.key.clone(), reason };
-    let bytes = pair.picture.read().map_err(|e| bad(format!("cannot be read: {e}")))?;
-    let work = || match decode(&bytes, limits) {
-        Ok(picture) => Ok(of(&picture.pixels)),
-        Err(DecodeError::TooLarge { width, height, max_pixels }) => {
-            Err(format!("{width}×{height} pixels are more than the limit of {max_pixels}"))
+    surviving(pair, || {
+        let bytes = pair.picture.read().map_err(|e| format!("cannot be read: {e}"))?;
+        match decode(&bytes, limits) {
+            Ok(picture) => Ok(of(&picture.pixels)),
+            Err(DecodeError::TooLarge { width, height, max_pixels }) => {
+                Err(format!("{width}×{height} pixels are more than the limit of {max_pixels}"))
+            }
+            Err(error) => Err(reasons(&error)),
         }
-        Err(error) => Err(reasons(&error)),
-    };
+    })
+}
+
+/// What `work` makes of a pair's picture. Should it panic, that costs this picture alone.
+fn surviving<T>(pair: &Pair, work: impl FnOnce() -> Result<T, String>) -> Decoded<T> {
     let died = |_| Err("the decoder died on it".to_owned());
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(died).map_err(bad)
+    let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(died);
+    result.map_err(|reason| BadSample { key: pair.key.clone(), reason })
 }
 
 /// An error with what caused it, in one line.
