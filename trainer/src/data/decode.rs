@@ -191,3 +191,19 @@ impl<T> Drop for Pictures<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Place;
+
+    #[test]
+    fn a_panic_costs_the_picture_that_it_is_over() {
+        let picture = Place { file: Arc::from(std::path::Path::new("none")), offset: 0, len: 0 };
+        let (key, captions, negatives) = ("red".to_owned(), Vec::new(), Vec::new());
+        let pair = Pair { key, picture, captions, negatives, class: None };
+        let over = surviving::<()>(&pair, || panic!("on purpose")).unwrap_err();
+        assert_eq!((over.key.as_str(), over.reason.as_str()), ("red", "the decoder died on it"));
+        assert_eq!(surviving(&pair, || Ok(3)).unwrap(), 3);
+    }
+}
