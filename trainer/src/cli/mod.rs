@@ -102,11 +102,17 @@ fn chain(error: &anyhow::Error) -> String {
     let mut words: Vec<String> = Vec::new();
     for cause in error.chain() {
         let text = cause.to_string();
-        if !words.iter().any(|said| said.contains(&text)) {
-            words.push(text);
+        let text = without_frames(&text);
+        if !words.iter().any(|said| said.contains(text)) {
+            words.push(text.to_owned());
         }
     }
     words.join(": ")
+}
+
+/// Without the thirty C++ frames that libtorch puts behind what it says.
+fn without_frames(text: &str) -> &str {
+    text.split_once("\nException raised from ").map_or(text, |(said, _)| said)
 }
 
 /// Threads of this machine.
@@ -118,4 +124,19 @@ fn threads() -> usize {
 fn print_json<T: serde::Serialize>(value: &T) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_libtorch_is_told_without_its_frames() {
+        let a = tch::Tensor::zeros([2, 3], (tch::Kind::Float, tch::Device::Cpu));
+        let Err(error) = a.f_matmul(&a) else { panic!("2 x 3 times 2 x 3 was multiplied") };
+        assert!(error.to_string().contains("frame #"), "{error}");
+        let told = chain(&anyhow::Error::new(error).context("the step failed"));
+        assert!(told.ends_with("cannot be multiplied (2x3 and 2x3)"), "{told}");
+        assert!(told.starts_with("the step failed: "), "{told}");
+    }
 }
