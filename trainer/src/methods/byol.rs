@@ -54,7 +54,7 @@ impl Method for Byol {
     }
 
     fn cure(&self) -> &'static str {
-        "a train.method.momentum nearer to 1, a lower learning rate with more train.warmup_steps, or \
-         larger batches"
+        "a train.method.momentum nearer to 1, an image tower that learns more slowly than the heads \
+         (model.image.learning_rate), more train.warmup_steps, or larger batches"
     }
 }

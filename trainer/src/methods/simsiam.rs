@@ -51,7 +51,8 @@ impl Method for SimSiam {
     }
 
     fn cure(&self) -> &'static str {
-        "a lower learning rate with more train.warmup_steps, larger batches, which its batch \
-         normalizations need, or train.method = \"byol\", whose targets move slowly"
+        "an image tower that learns more slowly than the heads (model.image.learning_rate a tenth and \
+         less of model.projection.learning_rate), more train.warmup_steps, or train.method = \"byol\", \
+         whose targets move slowly"
     }
 }
