@@ -114,6 +114,18 @@ pub(crate) fn measure_step() -> Result<()> {
         let mut both = [Peer::new("here", here), Peer::new("open_clip", open_clip)];
         in_turns(ROUNDS, PAIRS, &mut both)?;
     }
+    for precision in ["f32", "bf16"] {
+        println!(
+            "\n## A training step, EfficientNet-Lite2 and MiniLM, 16 pairs, {precision}, two threads\n"
+        );
+        let towers = ["--model", "towers", "--precision", precision];
+        let mut all = [
+            Peer::new("here", step_here(&towers)),
+            Peer::new("plain PyTorch", step_there("plain", &towers)),
+            Peer::new("open_clip", step_there("open_clip", &towers)),
+        ];
+        in_turns(ROUNDS, PAIRS, &mut all)?;
+    }
     Ok(())
 }
 

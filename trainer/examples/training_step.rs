@@ -1,8 +1,8 @@
-//! How long a training step of a ViT-B/32 takes here, row by row as `bench/peers/training_step.py`
-//! prints for others.
+//! How long a training step takes here, row by row as `bench/peers/training_step.py` prints for others.
 //!
 //! ```console
 //! $ cargo run --release -p clipsight-trainer --example training_step -- --batch 16 --length 16
+//! $ cargo run --release -p clipsight-trainer --example training_step -- --model towers
 //! ```
 //! Computes where `clipsight-trainer train` would: on the first CUDA device, else on the CPU.
 #![expect(clippy::print_stdout, reason = "this is a program whose answer is its output")]
@@ -10,9 +10,10 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use clip::config::{
-    ClipTextConfig, ClipVisionConfig, ModelConfig, ModelType, TextConfig, VisionConfig,
+    BertConfig, ClipTextConfig, ClipVisionConfig, EfficientNetLiteConfig, HiddenAct, LiteVariant,
+    ModelConfig, ModelType, Pooling, TextConfig, VisionConfig,
 };
 use clipsight_trainer::device::{Placement, moved};
 use clipsight_trainer::model::{DualEncoder, LOGIT_SCALE, Torch, Weights};
@@ -32,9 +33,20 @@ const WARM_UP: usize = 3;
 const LARGE: i64 = 8192;
 const PRODUCTS: usize = 10;
 
-/// Measures the training step of a ViT-B/32 that starts from nothing.
+/// What learns, all of it.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Model {
+    /// A ViT-B/32.
+    Clip,
+    /// The towers of the starter: EfficientNet-Lite2 at 260 pixels and MiniLM, projected linearly.
+    Towers,
+}
+
+/// Measures the training step of a model that starts from nothing.
 #[derive(Parser)]
 struct Arguments {
+    #[arg(long, value_enum, default_value_t = Model::Clip)]
+    model: Model,
     /// Pairs of a step.
     #[arg(long, default_value_t = 16)]
     batch: i64,
@@ -66,26 +78,31 @@ fn main() -> Result<()> {
     if arguments.cpu {
         place.device = Device::Cpu;
     }
-    let model = DualEncoder::new(vit_b_32())?;
+    let model = DualEncoder::new(config(arguments.model))?;
     let mut weights = Weights::random(&model.parameters(), 1);
     weights.move_to(place.device)?;
     let case = Case::new(&arguments, place)?;
     let (seconds, losses) = run(&model, &mut weights, &case, arguments.steps)?;
     let rate = arguments.batch as f64 / seconds;
-    let work = 3.0 * forward_operations(arguments.length) * rate / 1e12;
-    println!(
-        "| here | {:?} | {} | {} | {:.1} ms | {rate:.1} pairs/s | {work:.2} TFLOP/s |",
+    print!(
+        "| here | {:?} | {} | {} | {:.1} ms | {rate:.1} pairs/s |",
         place.precision(),
         arguments.batch,
         arguments.length,
         1e3 * seconds,
     );
-    if place.device.is_cuda() {
-        let bound = product_rate(place)?;
-        println!(
-            "{:.0} % of the {bound:.0} TFLOP/s of one large product here",
-            100.0 * work / bound
-        );
+    if arguments.model == Model::Towers {
+        println!();
+    } else {
+        let work = 3.0 * forward_operations(arguments.length) * rate / 1e12;
+        println!(" {work:.2} TFLOP/s |");
+        if place.device.is_cuda() {
+            let bound = product_rate(place)?;
+            println!(
+                "{:.0} % of the {bound:.0} TFLOP/s of one large product here",
+                100.0 * work / bound
+            );
+        }
     }
     if arguments.losses {
         let losses: Vec<String> = losses.iter().map(|loss| format!("{loss:.6}")).collect();
@@ -102,8 +119,8 @@ fn precision(name: &str) -> Result<Precision, String> {
     }
 }
 
-fn vit_b_32() -> ModelConfig {
-    ModelConfig {
+fn config(model: Model) -> ModelConfig {
+    let clip = ModelConfig {
         model_type: ModelType::Clip,
         projection_dim: 512,
         projection_bias: false,
@@ -111,6 +128,35 @@ fn vit_b_32() -> ModelConfig {
         logit_scale_init_value: 2.6592,
         vision_config: VisionConfig::ClipVision(ClipVisionConfig::default()),
         text_config: TextConfig::ClipText(ClipTextConfig::default()),
+    };
+    if model == Model::Clip {
+        return clip;
+    }
+    ModelConfig {
+        model_type: ModelType::DualEncoder,
+        projection_dim: 384,
+        projection_bias: true,
+        vision_config: VisionConfig::EfficientnetLite(EfficientNetLiteConfig {
+            variant: LiteVariant::Lite2,
+            image_size: 260,
+            hidden_size: 1280,
+            batch_norm_eps: 1e-3,
+            num_labels: None,
+        }),
+        text_config: TextConfig::Bert(BertConfig {
+            vocab_size: 30_522,
+            hidden_size: 384,
+            num_hidden_layers: 6,
+            num_attention_heads: 12,
+            intermediate_size: 1536,
+            max_position_embeddings: 512,
+            type_vocab_size: 2,
+            layer_norm_eps: 1e-12,
+            hidden_act: HiddenAct::Gelu,
+            pad_token_id: 0,
+            pooling: Pooling::Mean,
+        }),
+        ..clip
     }
 }
 
@@ -119,23 +165,31 @@ struct Case {
     place: Placement,
     pixels: Tensor,
     ids: Tensor,
+    mask: Tensor,
     related: Related,
 }
 
 impl Case {
     fn new(arguments: &Arguments, place: Placement) -> Result<Self> {
-        let &Arguments { batch, length, .. } = arguments;
-        ensure!((2..=77).contains(&length), "a text of CLIP has 2 to 77 tokens");
+        let &Arguments { model, batch, length, .. } = arguments;
+        ensure!((2..=77).contains(&length), "a text has 2 to 77 tokens");
         tch::manual_seed(1);
-        let pixels = Tensor::f_randn([batch, 3, 224, 224], (Kind::Float, Device::Cpu))?;
-        let text = ClipTextConfig::default();
-        let words = text.vocab_size as i64 - 2;
+        let config = config(model);
+        let edge = config.vision_config.image_size() as i64;
+        let (words, end) = match config.text_config {
+            TextConfig::ClipText(text) => (text.vocab_size as i64 - 2, text.eos_token_id),
+            TextConfig::Bert(text) => (text.vocab_size as i64 - 1, text.vocab_size as i64 - 1),
+        };
+        // Channel by channel within a pixel, as batches of pictures are.
+        let pixels = Tensor::f_randn([batch, edge, edge, 3], (Kind::Float, Device::Cpu))?;
+        let pixels = pixels.f_permute([0, 3, 1, 2])?;
         let ids = Tensor::f_randint(words, [batch, length], (Kind::Int64, Device::Cpu))?;
-        let _ = ids.f_narrow(1, length - 1, 1)?.f_fill_(text.eos_token_id)?;
+        let _ = ids.f_narrow(1, length - 1, 1)?.f_fill_(end)?;
         let keys = Tensor::f_arange(batch, (Kind::Int64, place.device))?;
         Ok(Self {
             place,
             pixels: moved(&pixels, place.device)?,
+            mask: moved(&ids.ones_like(), place.device)?,
             ids: moved(&ids, place.device)?,
             related: related_pairs(&keys, &keys),
         })
@@ -144,7 +198,7 @@ impl Case {
     fn loss(&self, model: &DualEncoder, weights: &Weights) -> Result<Tensor> {
         let mut ops = Torch::in_kind(weights, self.place.kind);
         let images = model.image_embeddings(&mut ops, &self.pixels)?;
-        let texts = model.text_embeddings(&mut ops, &self.ids, &self.ids)?;
+        let texts = model.text_embeddings(&mut ops, &self.ids, &self.mask)?;
         Ok(info_nce(&images, &texts, weights.get(LOGIT_SCALE)?, &self.related))
     }
 }

@@ -1,6 +1,6 @@
 //! [`Ops`] computed by libtorch, with gradients where the weights ask for them.
 
-use tch::{Kind, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use super::{BatchNorm, Bias, Conv, EndToken, Heads, ModelError, Ops, Weights};
 
@@ -122,6 +122,10 @@ impl Ops for Torch<'_> {
         };
         let kernel = self.merged(name)?;
         let y = folded(&kernel, &norm).and_then(|(kernel, shift)| {
+            if is_slow_in_bf16(x, &kernel, conv) {
+                let y = same_convolution(&widened(x)?, &kernel, Some(&shift), conv)?;
+                return self.narrow(&y);
+            }
             let (x, kernel, shift) = self.narrow_all(x, &kernel, Some(&shift))?;
             same_convolution(&x, &kernel, shift.as_ref(), conv)
         });
@@ -134,8 +138,9 @@ impl Ops for Torch<'_> {
         done("patches", name, y.and_then(|(x, kernel, bias)| patches(&x, &kernel, bias.as_ref())))
     }
 
+    /// Not by `clamp`, whose way back is four passes over memory and this one's is one.
     fn relu6(&mut self, mut x: Tensor) -> Computed {
-        done("relu6", "", x.f_clamp_(0.0, 6.0))
+        done("relu6", "", x.f_relu6_())
     }
 
     fn gelu(&mut self, x: &Tensor) -> Computed {
@@ -320,6 +325,14 @@ fn folded(kernel: &Tensor, norm: &Statistics<'_>) -> Result<(Tensor, Tensor), Tc
     let scale = norm.variance.f_add_scalar(norm.eps)?.f_rsqrt()?.f_mul(norm.gamma)?; // [O]
     let shift = norm.beta.f_sub(&norm.mean.f_mul(&scale)?)?; // [O]
     Ok((kernel.f_mul(&scale.f_view([-1, 1, 1, 1])?)?, shift)) // [O, C/groups, k, k]
+}
+
+/// Whether oneDNN's way back through the convolution is slower in bf16 than in f32 with the conversions to
+/// and from it, on a CPU: by two to seven times for kernels over a channel each that are larger than 3 or
+/// step by 2 (Zen 4, two threads), while all others win.
+fn is_slow_in_bf16(x: &Tensor, kernel: &Tensor, conv: Conv) -> bool {
+    let edge = kernel.size().last().copied().unwrap_or_default();
+    x.device() == Device::Cpu && conv.depthwise && (edge > 3 || conv.stride > 1)
 }
 
 /// A convolution padded as TensorFlow's "same".
