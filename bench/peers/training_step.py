@@ -153,8 +153,13 @@ def main():
     length = CONTEXT if is_clip and arguments.what == "open_clip" else arguments.length
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
-    makers = {"plain": [PlainTowers, Plain], "open_clip": [OpenClipTowers, OpenClip]}
-    case = makers[arguments.what][is_clip](device)
+    makers = {
+        ("plain", "clip"): Plain,
+        ("plain", "towers"): PlainTowers,
+        ("open_clip", "clip"): OpenClip,
+        ("open_clip", "towers"): OpenClipTowers,
+    }
+    case = makers[arguments.what, arguments.model](device)
     edge, words = (224, 49406) if is_clip else (EDGE, 30000)
     pixels = torch.randn(arguments.batch, 3, edge, edge).to(device)
     ids = torch.randint(1, words, (arguments.batch, length))
