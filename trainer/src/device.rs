@@ -52,6 +52,17 @@ impl Placement {
         }
     }
 
+    /// What speaks against this arithmetic here.
+    #[must_use]
+    pub fn caution(self) -> Option<&'static str> {
+        let slow =
+            !self.device.is_cuda() && self.kind == Kind::BFloat16 && !processor_multiplies_bf16();
+        slow.then_some(
+            "this processor has no products of bf16 (AVX-512 BF16, or Arm's BF16), so that f32 is \
+             many times as fast: leave train.precision out",
+        )
+    }
+
     /// Its arithmetic, as a recipe says it.
     #[must_use]
     pub fn precision(self) -> Precision {
@@ -72,6 +83,17 @@ impl fmt::Display for Placement {
             Precision::Bf16 => " in bf16",
         })
     }
+}
+
+/// Whether the processor multiplies bf16 by itself. On one that does not (AMD EPYC without AVX-512) libtorch
+/// goes through an EfficientNet number by number, a step in ten times what it takes in f32.
+fn processor_multiplies_bf16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("avx512bf16");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("bf16");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    return false;
 }
 
 /// `tensor` on `device`. To a GPU it goes from page-locked memory, which the GPU fetches by itself:
@@ -151,6 +173,14 @@ mod tests {
         assert_eq!(silent.kind == Kind::BFloat16, silent.device.is_cuda());
         let words = if silent.device.is_cuda() { "on CUDA device 0" } else { "on the CPU in f32" };
         assert!(silent.to_string().starts_with(words), "{silent}");
+    }
+
+    #[test]
+    fn bf16_on_a_processor_without_it_is_cautioned_against() {
+        let on_cpu = |kind| Placement { device: Device::Cpu, kind };
+        assert_eq!(on_cpu(Kind::BFloat16).caution().is_none(), processor_multiplies_bf16());
+        assert_eq!(on_cpu(Kind::Float).caution(), None);
+        assert_eq!(Placement { device: Device::Cuda(0), kind: Kind::BFloat16 }.caution(), None);
     }
 
     #[test]

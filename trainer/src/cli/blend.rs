@@ -6,9 +6,9 @@ use anyhow::Context;
 use clap::Args;
 
 use super::bars::Bars;
-use super::report::{Swept, print_table};
+use super::report::{Swept, Written, print_table};
 use super::{Ending, print_json, threads};
-use crate::blend::{Blend, recommended};
+use crate::blend::{Blend, BlendError, recommended};
 use crate::curves;
 use crate::processes::Processes;
 use crate::run::Run;
@@ -42,7 +42,8 @@ pub(super) struct BlendArgs {
     /// Write a blend as a run of its own, which eval and export read like any other.
     #[arg(long, value_name = "RUN")]
     out: Option<PathBuf>,
-    /// Which blend to write; default: the recommended one.
+    /// Which blend to write; default: the recommended one. Without --at nothing is measured then, no set is
+    /// needed and no picture drawn: 1 is the mean of several runs, as it is.
     #[arg(long, value_name = "SHARE", value_parser = share, requires = "out")]
     share: Option<f64>,
     /// Print one JSON document in place of the table.
@@ -60,14 +61,23 @@ pub(super) fn run(args: &BlendArgs, stop: &Stop) -> anyhow::Result<Ending> {
     let first = runs.remove(0);
     let alone = "--checkpoints takes the mean of one run's checkpoints; name one run";
     anyhow::ensure!(!args.checkpoints || runs.is_empty(), alone);
-    let held_out = held_out(args, &first)?;
     args.out.as_deref().map(Run::free).transpose()?;
+    if let (Some(share), Some(out), []) = (args.share, &args.out, args.at.as_slice()) {
+        line(args, first, &runs)?.write(share, out)?;
+        let written = Written::new(out, share);
+        if args.json {
+            print_json(&written)?;
+        } else {
+            written.print();
+        }
+        return Ok(Ending::Done);
+    }
+    let held_out = held_out(args, &first)?;
     let mut bars = Bars::default();
     let mut around =
         Surroundings { watch: &mut bars, stop, threads: threads(), processes: Processes::ALONE };
     let folder = first.folder.clone();
-    let mut blend =
-        if args.checkpoints { Blend::of_checkpoints(first)? } else { Blend::of(first, &runs)? };
+    let mut blend = line(args, first, &runs)?;
     let mut shares = match args.at.as_slice() {
         [] if args.checkpoints => ENDS.to_vec(),
         [] => TENTHS.to_vec(),
@@ -84,7 +94,7 @@ pub(super) fn run(args: &BlendArgs, stop: &Stop) -> anyhow::Result<Ending> {
     if let Some(out) = &args.out {
         let share = args.share.unwrap_or(best);
         blend.write(share, out)?;
-        swept.written(out, share);
+        swept.written = Some(Written::new(out, share));
     }
     if args.json {
         print_json(&swept)?;
@@ -92,6 +102,11 @@ pub(super) fn run(args: &BlendArgs, stop: &Stop) -> anyhow::Result<Ending> {
         print_table(&swept, &folder);
     }
     Ok(Ending::Done)
+}
+
+/// From the start of `first`, or with `--checkpoints` from its last checkpoint, to a mean.
+fn line(args: &BlendArgs, first: Run, others: &[Run]) -> Result<Blend, BlendError> {
+    if args.checkpoints { Blend::of_checkpoints(first) } else { Blend::of(first, others) }
 }
 
 /// The sets of the first run's recipe, where flags name no others.

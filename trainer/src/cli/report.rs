@@ -28,16 +28,32 @@ pub(super) struct Swept<'a> {
     recommended: f64,
     picture: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    written: Option<Written>,
+    pub(super) written: Option<Written>,
     /// Whether the line leads to the mean of a run's checkpoints.
     #[serde(skip)]
     pub(super) of_checkpoints: bool,
 }
 
+/// The document of a blend that became a run.
 #[derive(Serialize)]
-struct Written {
+pub(super) struct Written {
     run: String,
     share: f64,
+}
+
+impl Written {
+    /// The blend at `share` is the run `folder` now.
+    pub(super) fn new(folder: &Path, share: f64) -> Self {
+        Self { run: folder.display().to_string(), share }
+    }
+
+    /// Prints what may come next.
+    pub(super) fn print(&self) {
+        let Self { run, share } = self;
+        println!(
+            "{run} is the blend at {share}; write its bundle with: clipsight-trainer export {run} --out BUNDLE"
+        );
+    }
 }
 
 impl<'a> Swept<'a> {
@@ -59,11 +75,6 @@ impl<'a> Swept<'a> {
             written: None,
             of_checkpoints: false,
         }
-    }
-
-    /// Says that the blend at `share` is the run `folder` now.
-    pub(super) fn written(&mut self, folder: &Path, share: f64) {
-        self.written = Some(Written { run: folder.display().to_string(), share });
     }
 
     /// What the end and the recommended blend have won and lost, where the start was measured as well.
@@ -113,10 +124,8 @@ pub(super) fn print_table(swept: &Swept<'_>, run: &Path) {
     println!();
     swept.sentences().iter().for_each(|sentence| println!("{sentence}"));
     println!("{}", swept.picture);
-    if let Some(Written { run, share }) = &swept.written {
-        println!(
-            "{run} is the blend at {share}; write its bundle with: clipsight-trainer export {run} --out BUNDLE"
-        );
+    if let Some(written) = &swept.written {
+        written.print();
     }
 }
 

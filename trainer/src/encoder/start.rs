@@ -92,9 +92,10 @@ impl Origin {
 
     /// The same with what `run` has learned over the same towers, and with what it began from.
     fn after(mut self, run: &Run, towers: Towers<'_>) -> Result<Self, EncoderError> {
-        let theirs = run.recipe.model.start()?;
-        let same = matches!(theirs, Start::Towers(theirs) if theirs.image_weights == towers.image_weights
-            && theirs.text_weights == towers.text_weights);
+        let same = match run.recipe.model.start()? {
+            Start::Towers(theirs) => same_weights(theirs, towers)?,
+            _ => false,
+        };
         if !same {
             return Err(EncoderError::OtherTowers { run: run.folder.clone() });
         }
@@ -257,6 +258,14 @@ fn model(recipe: &Recipe, config: ModelConfig) -> Result<DualEncoder, EncoderErr
 }
 
 /// The file that a tower's `weights` means.
+/// Whether both are over the same weights, wherever these lie.
+fn same_weights(one: Towers<'_>, other: Towers<'_>) -> Result<bool, EncoderError> {
+    let [one, other] =
+        [one, other].map(|towers| [towers.image_weights, towers.text_weights].map(weights_file));
+    let digest = |[image, text]: &[PathBuf; 2]| digest(&[image, text]);
+    Ok(one == other || digest(&one)? == digest(&other)?)
+}
+
 fn weights_file(path: &Path) -> PathBuf {
     if path.is_dir() { path.join("model.safetensors") } else { path.to_owned() }
 }

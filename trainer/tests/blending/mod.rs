@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use clipsight_trainer::checkpoint::Checkpoint;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tch::Tensor;
 
 use crate::commands::{ok, text, trainer};
@@ -42,6 +42,12 @@ fn measured(world: &World, run: &str) -> [f64; 3] {
 /// The same of a point of a sweep.
 fn figures(point: &Value) -> [f64; 3] {
     ["top_1", "recall_at_10", "image_to_text_recall_at_10"].map(|key| point[key].as_f64().unwrap())
+}
+
+/// A recipe that names no held-out set with captions.
+fn without_captions(recipe: &str) -> String {
+    let others = recipe.lines().filter(|line| !line.starts_with("captions"));
+    others.map(|line| format!("{line}\n")).collect()
 }
 
 fn weights(folder: &Path) -> Checkpoint {
@@ -108,7 +114,12 @@ fn runs_from_the_same_start_are_averaged() {
         "other",
         &["--init", "joined", "--set", "train.epochs=2", "--set", "train.seed=9"],
     );
-    blended(&world, &["tuned", "other", "--at", "1", "--out", "mean"]);
+    // A share of ones own choice alone is written, not measured: no set is asked for.
+    let recipe = std::fs::read_to_string(world.at("tuned/recipe.toml")).unwrap();
+    std::fs::write(world.at("tuned/recipe.toml"), without_captions(&recipe)).unwrap();
+    let written = blended(&world, &["tuned", "other", "--share", "1", "--out", "mean"]);
+    assert_eq!(written, json!({ "run": "mean", "share": 1.0 }));
+    assert!(!world.at("blend.png").exists());
     let [one, other, mean] = ["tuned", "other", "mean"].map(|run| weights(&world.at(run)));
     assert!(off(&one, &one, &other, 1.0) > 1e-4, "both seeds learned the same");
     assert!(off(&mean, &one, &other, 0.5) < 1e-6);
@@ -120,7 +131,8 @@ fn checkpoints_of_a_run_are_averaged_and_measured_beside_the_last() {
     train(&world, "run", &["--set", "train.epochs=4", "--set", "train.keep_checkpoints=3"]);
     let files = Checkpoint::files(&world.at("run/checkpoints")).unwrap();
     assert_eq!(files.len(), 3);
-    let swept = blended(&world, &["run", "--checkpoints", "--out", "mean", "--share", "1"]);
+    let swept =
+        blended(&world, &["run", "--checkpoints", "--at", "0,1", "--out", "mean", "--share", "1"]);
     let points = swept["points"].as_array().unwrap();
     assert_eq!(points.len(), 2);
     let near = |a: [f64; 3], b: [f64; 3]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6);
@@ -188,8 +200,7 @@ fn a_training_that_began_from_a_model_ends_with_what_it_won_and_kept() {
     assert!(said.is_empty() && told.contains("put weights of its own over"), "{said}{told}");
 
     let recipe = std::fs::read_to_string(world.at("recipe.toml")).unwrap();
-    let blind = recipe.replace("\ncaptions = \"captions.tar\"", "");
-    std::fs::write(world.at("recipe.toml"), blind).unwrap();
+    std::fs::write(world.at("recipe.toml"), without_captions(&recipe)).unwrap();
     let (said, told) = tune("blind", &[]);
     assert!(said.is_empty() && told.contains("the recipe has no eval.captions"), "{said}{told}");
 }
@@ -206,13 +217,8 @@ fn what_cannot_be_blended_is_refused_with_the_way_out() {
     std::fs::write(world.at("colors.txt"), colors).unwrap();
     train(&world, "classes", &[&begun[..], &["--set", "model.image.classes=colors.txt"]].concat());
     let recipe = std::fs::read_to_string(world.at("tuned/recipe.toml")).unwrap();
-    let blind: String = recipe
-        .lines()
-        .filter(|line| !line.starts_with("captions"))
-        .map(|l| format!("{l}\n"))
-        .collect();
     std::fs::create_dir(world.at("blind")).unwrap();
-    std::fs::write(world.at("blind/recipe.toml"), blind).unwrap();
+    std::fs::write(world.at("blind/recipe.toml"), without_captions(&recipe)).unwrap();
     let newest = Checkpoint::newest_file(&world.at("tuned/checkpoints")).unwrap().unwrap();
     std::fs::create_dir(world.at("blind/checkpoints")).unwrap();
     std::fs::copy(&newest, world.at("blind/checkpoints").join(newest.file_name().unwrap()))

@@ -1,5 +1,7 @@
 //! Two towers that begin from what a run has learned (`model.init`).
 
+use std::path::Path;
+
 use clipsight_trainer::encoder::{Encoder, EncoderError};
 use clipsight_trainer::model::Weights;
 use clipsight_trainer::processes::Processes;
@@ -80,18 +82,26 @@ fn a_run_that_cannot_be_begun_from_is_told() {
     let narrow = refused(&[&init, "model.projection.dim=4"]).to_string();
     assert!(narrow.contains("weight `text_projection.bias` has shape [8]"), "{narrow}");
 
+    // The same weights in another place are the same towers; what lies there later may be others.
+    let elsewhere = world.at("other/model.safetensors");
     std::fs::create_dir(world.at("other")).unwrap();
-    std::fs::copy(world.at("image/model.safetensors"), world.at("other/model.safetensors"))
-        .unwrap();
-    let other = refused(&[&init, r#"model.image.weights="other""#]);
+    std::fs::copy(world.at("image/model.safetensors"), &elsewhere).unwrap();
+    let other = [init.as_str(), r#"model.image.weights="other""#];
+    Encoder::from_recipe(&world.recipe(&other)).unwrap();
+    change(&elsewhere);
+    let other = refused(&other);
     assert!(matches!(other, EncoderError::OtherTowers { .. }), "{other}");
 
-    let file = world.at("text/model.safetensors");
-    let mut changed = Weights::new();
-    for (name, tensor) in Weights::load(&file).unwrap().iter() {
-        changed.insert(name, tensor * 1.01);
-    }
-    changed.save(&file).unwrap();
+    change(&world.at("text/model.safetensors"));
     let changed = refused(&[&init]);
     assert!(matches!(changed, EncoderError::Changed { .. }), "{changed}");
+}
+
+/// Makes every weight of `file` a little larger.
+fn change(file: &Path) {
+    let mut changed = Weights::new();
+    for (name, tensor) in Weights::load(file).unwrap().iter() {
+        changed.insert(name, tensor * 1.01);
+    }
+    changed.save(file).unwrap();
 }
