@@ -80,10 +80,14 @@ fn lowest_cosine(model: &mut Model, dir: &Path) -> f32 {
 #[test]
 fn every_precision_of_a_public_folder_answers_as_the_reference() {
     let dir = fixtures().join("hf_clip");
-    // The pictures are resized by another program: one step of 255 here and there.
-    for (precision, arithmetic, wanted) in
-        [("fp32", "fp32", 0.9999), ("fp16", "fp32", 0.9999), ("int8", "int8", 0.99)]
-    {
+    // The pictures are resized by another program: one step of 255 here and there. Products of bytes saturate
+    // where the processor has no VNNI, which is why f32 goes first there.
+    let exact = runtime::precision_order(Provider::Cpu)[0] == "int8";
+    for (precision, arithmetic, wanted) in [
+        ("fp32", "fp32", 0.9999),
+        ("fp16", "fp32", 0.9999),
+        ("int8", "int8", if exact { 0.99 } else { 0.8 }),
+    ] {
         let mut model = open(&dir, Some(precision), Provider::Cpu).unwrap();
         assert_eq!((model.provider, model.precision.as_str()), ("CPU", precision));
         // A CPU widens f16 before it multiplies; bytes it multiplies as bytes.
