@@ -78,7 +78,10 @@ pub(super) fn weights(named: &[(&str, &[i64])]) -> Weights {
 pub(super) fn multiplied_exactly(mut weights: Weights, name: &str) -> Weights {
     let matrix = weights.get(name).unwrap();
     let rows = matrix.copy().flatten(1, -1); // [outputs, inputs]
-    let _ = rows.narrow(1, 0, 2).zero_();
+    // The neighbor is the next input; kernels are stored pixel by pixel, where it is the next channel.
+    let next = matrix.size()[2..].iter().product::<i64>();
+    let _ = rows.narrow(1, 0, 1).zero_();
+    let _ = rows.narrow(1, next, 1).zero_();
     let largest = rows.abs().amax([1], true); // [outputs, 1]
     rows.narrow(1, 0, 1).copy_(&(largest * 2.1));
     let changed = rows.view_as(matrix);
