@@ -59,7 +59,7 @@ impl Placement {
             !self.device.is_cuda() && self.kind == Kind::BFloat16 && !processor_multiplies_bf16();
         slow.then_some(
             "this processor has no products of bf16 (AVX-512 BF16, or Arm's BF16), so that f32 is \
-             many times as fast: leave train.precision out",
+             faster: leave train.precision out",
         )
     }
 

@@ -155,7 +155,9 @@ fn all_steps(run: &Run, around: &mut Surroundings<'_>) -> Result<Outcome, TrainE
     methods::add_heads(&mut encoder, &method.heads(), recipe);
     encoder.place(place.device, place.kind)?;
     around.watch.say(&format!("training {place}"));
-    place.caution().into_iter().for_each(|caution| around.watch.say(caution));
+    if let Some(caution) = place.caution() {
+        around.watch.say(caution);
+    }
     if let Some(engine) = processes.engine() {
         around.watch.say(&format!("gradients and embeddings over {engine}"));
     }
