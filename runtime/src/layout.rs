@@ -60,9 +60,23 @@ pub(crate) fn fast_int8() -> bool {
     fast
 }
 
+/// Whether products of bytes in this precision can overflow on a processor that has no fast ones: an
+/// x86 without VNNI adds two products of an unsigned and a signed byte in 16 bits (`vpmaddubsw`).
+/// Unsigned weights are multiplied another way.
+pub(crate) fn may_overflow(precision: &str, fast_int8: bool) -> bool {
+    cfg!(target_arch = "x86_64") && !fast_int8 && !["uint8", "quantized"].contains(&precision)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn signed_bytes_may_overflow_where_they_are_not_fast() {
+        assert!(may_overflow("int8", false) && may_overflow("mine", false));
+        assert!(!may_overflow("int8", true) && !may_overflow("uint8", false));
+    }
 
     #[test]
     fn bytes_are_preferred_where_they_are_fast() {

@@ -4,7 +4,7 @@ use clip::zero_shot::Logits;
 use clip::{GraphFiles, ModelBundle};
 
 use crate::graph::{Graph, Running};
-use crate::layout::{fast_int8, precisions, preference};
+use crate::layout::{fast_int8, may_overflow, precisions, preference};
 use crate::profile::Placement;
 use crate::side::{locked, shared};
 use crate::{ImageTower, RuntimeError, TextTower, library, measured};
@@ -96,7 +96,19 @@ impl Model {
         let model = attempt(bundle, options, false)?;
         Ok(Self { not_cuda: Some(reason), ..model })
     }
+
+    /// What to say of the answers of a bundle that cannot check itself, where this processor may spoil
+    /// them.
+    #[must_use]
+    pub fn caution(&self) -> Option<&'static str> {
+        let bytes = self.provider == "CPU" && self.arithmetic.contains("int8");
+        (bytes && may_overflow(&self.precision, fast_int8())).then_some(MAY_OVERFLOW)
+    }
 }
+
+/// Seen on such a processor: cosines of 0.8 to 0.9 between such a folder's answers and its own in f32.
+const MAY_OVERFLOW: &str = "sums of its int8 products can overflow on this processor, which has no VNNI, \
+    and its answers are then wrong; its fp32 form answers rightly here";
 
 /// Opens both graphs, and runs each once for the record.
 fn attempt(

@@ -1,10 +1,11 @@
 //! Opening a collection: readers that take no lock, and the one writer.
 //! A new catalog appears whole under its name or not at all, so one that is empty is damaged, not new.
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::SqlSafeStr;
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
     Sqlite, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
@@ -12,7 +13,19 @@ use sqlx::sqlite::{
 
 use super::{CatalogError, DataFolder, DataLock};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
+/// Written out: the macro that reads the folder builds the whole of SQLite a second time, for itself.
+static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
+    Migrator::with_migrations(vec![
+        migration(1, "collection", include_str!("../../../migrations/0001_collection.sql")),
+        migration(2, "precision", include_str!("../../../migrations/0002_precision.sql")),
+        migration(3, "background", include_str!("../../../migrations/0003_background.sql")),
+    ])
+});
+
+fn migration(version: i64, description: &'static str, sql: &'static str) -> Migration {
+    let once = MigrationType::Simple;
+    Migration::new(version, description.into(), once, sql.into_sql_str(), false)
+}
 
 /// A reader waits this long for a lock of SQLite's own; in WAL mode that is next to never.
 const BUSY: Duration = Duration::from_secs(10);
@@ -225,6 +238,22 @@ mod tests {
 
     async fn writer(temp: &tempfile::TempDir) -> Writer {
         Writer::open(DataFolder::new(temp.path()), "test").await.unwrap()
+    }
+
+    #[test]
+    fn every_file_of_the_folder_is_a_migration() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations");
+        let mut files: Vec<_> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        files.sort();
+        let named = |m: &Migration| format!("{:04}_{}.sql", m.version, m.description);
+        assert_eq!(files, MIGRATIONS.iter().map(named).collect::<Vec<_>>());
+        for (file, migration) in files.iter().zip(MIGRATIONS.iter()) {
+            let text = std::fs::read_to_string(format!("{folder}/{file}")).unwrap();
+            assert_eq!(text, migration.sql.as_str(), "{file}");
+        }
     }
 
     #[tokio::test]

@@ -64,15 +64,8 @@ pub(crate) struct Known {
     pub(crate) embedded: bool,
 }
 
-/// A row of a picture with the name of its upload.
-#[derive(sqlx::FromRow)]
-struct Record {
-    sha256: Vec<u8>,
-    format: String,
-    size_bytes: i64,
-    added_at: String,
-    upload: Option<String>,
-}
+/// Hash, format, size in bytes, when it was added, and the name of its upload.
+type PictureRow = (Vec<u8>, String, i64, String, Option<String>);
 
 type SummaryRow = (i64, Option<String>, u32, u32);
 
@@ -104,7 +97,7 @@ impl Reader {
     /// What the database refuses.
     pub async fn get(&self, id: PictureId) -> Result<Option<Picture>, CatalogError> {
         let Some(summary) = self.summaries(&[id]).await?.pop() else { return Ok(None) };
-        let record: Option<Record> = sqlx::query_as(
+        let row: Option<PictureRow> = sqlx::query_as(
             "select sha256, format, size_bytes, added_at, \
                 (select name from uploads where picture = pictures.id) as upload \
              from pictures where id = ? and hidden_at is null",
@@ -113,9 +106,7 @@ impl Reader {
         .fetch_optional(&self.pool)
         .await
         .map_err(|e| self.sql("read a picture", e))?;
-        let Some(Record { sha256, format, size_bytes, added_at, upload }) = record else {
-            return Ok(None);
-        };
+        let Some((sha256, format, size_bytes, added_at, upload)) = row else { return Ok(None) };
         let places = self.places_of(id).await?;
         let hash = self.hash(&sha256)?;
         let size_bytes = size_bytes.cast_unsigned();

@@ -119,10 +119,16 @@ fn open(options: &EmbedOptions) -> Result<(ModelBundle, Model), EmbedError> {
         Some(SelfCheck { compared, lowest_cosine }) => {
             tracing::debug!(compared, lowest_cosine, "the model reproduces its own answers");
         }
-        None => tracing::warn!(
-            model = %options.model.display(),
-            "the model has no manifest.json: it is served without a self-check"
-        ),
+        None => {
+            let folder = options.model.display();
+            tracing::warn!(
+                model = %folder,
+                "the model has no manifest.json: it is served without a self-check"
+            );
+            if let Some(caution) = model.caution() {
+                tracing::warn!(model = %folder, precision = model.precision, "{caution}");
+            }
+        }
     }
     if bundle.rules.sigmoid && model.logits.is_none() {
         tracing::warn!(

@@ -22,8 +22,9 @@ pub(super) struct TrainArgs {
     /// Change a key of the recipe, for example --set train.epochs=5; may be repeated.
     #[arg(long = "set", value_name = "KEY.PATH=VALUE", requires = "recipe")]
     sets: Vec<String>,
-    /// Start from this CLIP's folder (config.json, model.safetensors, tokenizer.json), or from what this
-    /// run has learned, of a CLIP or over the same two towers; it goes before the recipe's model.init.
+    /// Start from this CLIP's folder (config.json, model.safetensors, tokenizer.json), from what this run
+    /// has learned, of a CLIP or over the same two towers, or from the bundle that such a run was exported
+    /// to; it goes before the recipe's model.init.
     #[arg(long, value_name = "DIR", requires = "recipe")]
     init: Option<PathBuf>,
     /// The run's folder; default: runs/NAME-N beside you, NAME being the recipe's.

@@ -35,6 +35,14 @@ pub enum EncoderError {
         /// Where it was looked for.
         folder: PathBuf,
     },
+    /// A bundle that tells no weights.
+    #[error("cannot begin from the bundle {}: {reason}", folder.display())]
+    Bundle {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// A tokenizer of another model.
     #[error("{} is not of this model: {reason}", path.display())]
     Tokenizer {

@@ -6,6 +6,7 @@
 //! Invariant: a picture and a text become the same numbers here in training, evaluation and export.
 
 mod adapters;
+mod bundle;
 pub mod classes;
 mod error;
 pub mod pooled;

@@ -1,5 +1,5 @@
 //! What an encoder is made of before the first step: a CLIP's folder, two pretrained towers, what a run
-//! over these has learned, or a configuration alone.
+//! over these has learned, by its folder or by the bundle it was exported to, or a configuration alone.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,6 +12,7 @@ use clip::config::{
 use clip::tokenize::Tokenizer;
 use sha2::{Digest, Sha256};
 
+use super::bundle::{self, Exported};
 use super::{EncoderError, classes, hex};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::model::{
@@ -48,6 +49,9 @@ impl Origin {
     pub(super) fn of(recipe: &Recipe) -> Result<Self, EncoderError> {
         match recipe.model.start()? {
             Start::Towers(towers) => Self::towers(recipe, towers),
+            Start::Checkpoint { folder, config } if bundle::is_one(folder) => {
+                Self::clip_bundle(recipe, folder, config)
+            }
             Start::Checkpoint { folder, config } if folder.join("recipe.toml").is_file() => {
                 Self::clip_run(recipe, &Run::open(folder)?, config)
             }
@@ -74,7 +78,8 @@ impl Origin {
         let (begins, untaught) = (true, Vec::new());
         let mut origin = Self { model, weights, classes, digest, begins, untaught, folders };
         origin.answer_classes(recipe)?;
-        match towers.run {
+        match towers.init {
+            Some(folder) if bundle::is_one(folder) => origin.after_bundle(folder),
             Some(folder) => origin.after(&Run::open(folder)?, towers),
             None => Ok(origin),
         }
@@ -109,6 +114,43 @@ impl Origin {
         self.digest = hex(&Sha256::digest([theirs.digest, self.digest].concat()));
         self.begins = theirs.begins;
         Ok(self)
+    }
+
+    /// The same with the weights of a bundle over the same towers, as exact as its graphs hold them.
+    fn after_bundle(mut self, folder: &Path) -> Result<Self, EncoderError> {
+        let theirs = Exported::of(folder, ModelType::DualEncoder)?;
+        if theirs.model.classes().is_some() && self.model.classes().is_none() {
+            let reason = "its pictures are placed by a classifier's words as well; name its classes in \
+                          model.image.classes";
+            return Err(theirs.refused(reason));
+        }
+        let learned = theirs.weights(&self.weights)?;
+        self.untaught = self.beyond(&learned);
+        self.take(&learned)?;
+        self.digest = hex(&Sha256::digest([theirs.digest, self.digest].concat()));
+        self.begins = false;
+        Ok(self)
+    }
+
+    /// A CLIP out of a bundle's graphs.
+    fn clip_bundle(
+        recipe: &Recipe,
+        folder: &Path,
+        config: Option<&Path>,
+    ) -> Result<Self, EncoderError> {
+        let theirs = Exported::of(folder, ModelType::Clip)?;
+        let learned = theirs.weights(&Weights::new())?;
+        let own = theirs.model.config.clone();
+        let model = model(recipe, config.map_or(Ok(own), clip)?)?;
+        let weights = Weights::random(&model.parameters(), recipe.train.seed);
+        let mut folders = vec![folder.to_owned()];
+        folders.extend(config.map(folder_of));
+        let (classes, digest, untaught) = (Vec::new(), theirs.digest, Vec::new());
+        let begins = false;
+        let mut origin = Self { model, weights, classes, digest, begins, untaught, folders };
+        origin.untaught = origin.beyond(&learned);
+        origin.take(&learned)?;
+        Ok(origin)
     }
 
     /// A CLIP with what `run` has learned of one, by the run's configuration or by `config`.
@@ -257,7 +299,6 @@ fn model(recipe: &Recipe, config: ModelConfig) -> Result<DualEncoder, EncoderErr
     })
 }
 
-/// The file that a tower's `weights` means.
 /// Whether both are over the same weights, wherever these lie.
 fn same_weights(one: Towers<'_>, other: Towers<'_>) -> Result<bool, EncoderError> {
     let [one, other] =
@@ -266,6 +307,7 @@ fn same_weights(one: Towers<'_>, other: Towers<'_>) -> Result<bool, EncoderError
     Ok(one == other || digest(&one)? == digest(&other)?)
 }
 
+/// The file that a tower's `weights` means.
 fn weights_file(path: &Path) -> PathBuf {
     if path.is_dir() { path.join("model.safetensors") } else { path.to_owned() }
 }
@@ -274,7 +316,7 @@ fn folder_of(file: &Path) -> PathBuf {
     file.parent().unwrap_or(file).to_owned()
 }
 
-fn digest(files: &[&Path]) -> Result<String, EncoderError> {
+pub(super) fn digest(files: &[&Path]) -> Result<String, EncoderError> {
     let mut hasher = Sha256::new();
     let mut part = vec![0; 1 << 20];
     for path in files {

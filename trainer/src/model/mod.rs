@@ -11,6 +11,7 @@ mod clip_vision;
 mod differences;
 mod dual_encoder;
 mod efficientnet_lite;
+mod exported;
 mod graphs;
 mod inputs;
 pub mod lora;

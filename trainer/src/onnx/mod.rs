@@ -1,5 +1,5 @@
 //! Writing ONNX files: the messages of the format, a builder of graphs, and the forms in which
-//! weights are stored.
+//! weights are stored and taken back.
 //!
 //! It knows nothing of libtorch, of encoders or of ONNX Runtime.
 //! Its invariant: every value has one name and is written before it is read.
@@ -7,9 +7,11 @@
 mod builder;
 pub mod proto;
 mod storage;
+mod stored;
 
 pub use builder::{Attribute, Dimension, GraphBuilder, Wire};
 pub use storage::{Matrix, Rounded, WeightStorage};
+pub use stored::{Stored, stored};
 
 /// Version of the file format; 8 is read by every ONNX Runtime since 1.13.
 pub const IR_VERSION: i64 = 8;

@@ -16,7 +16,8 @@ pub struct ModelSection {
     /// The family.
     pub model_type: ModelKind,
     /// A CLIP's checkpoint: the folder of `config.json`, `model.safetensors` and `tokenizer.json`; or the
-    /// folder of a run, of a CLIP or over the same two towers, whose learned weights are begun from.
+    /// folder of a run, of a CLIP or over the same two towers, whose learned weights are begun from; or a
+    /// bundle that such a run was exported to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
     /// A CLIP's `config.json`, in place of the one in `init`. Without `init` the weights are random.
@@ -242,8 +243,8 @@ pub struct Towers<'a> {
     pub dim: usize,
     /// Width of the hidden layer of residual projections.
     pub hidden: Option<usize>,
-    /// A run whose learned weights go before all that.
-    pub run: Option<&'a Path>,
+    /// A run, or the bundle of one, whose learned weights go before all that.
+    pub init: Option<&'a Path>,
 }
 
 impl ModelSection {
@@ -305,7 +306,7 @@ impl ModelSection {
             classes: self.image.classes.as_deref(),
             dim,
             hidden: self.projection.hidden()?,
-            run: self.init.as_deref(),
+            init: self.init.as_deref(),
         })
     }
 

@@ -12,6 +12,7 @@ use rand::seq::index::sample;
 use tch::{Kind, TchError, Tensor};
 
 use super::TrainError;
+use super::images::mean_and_deviation;
 use crate::data::mixture::{Draw, random};
 use crate::encoder::Encoder;
 use crate::model::{CLASSES, ModelError, Side};
@@ -74,19 +75,19 @@ impl ClassPictures {
         let Some(classes) = encoder.model.classes() else {
             return Err(cannot("the model has no classes".to_owned()));
         };
-        let [mean, std] = encoder.model.projection(Side::Image).measured();
-        let (Ok(mean), Ok(std)) = (encoder.weights.get(&mean), encoder.weights.get(&std)) else {
-            let reason = "the run in model.init measured no mean of its pictures; begin from one whose image \
-                          tower was locked, or kept by image.cache";
-            return Err(cannot(reason.to_owned()));
-        };
         let fc = encoder.weights.get(&format!("{CLASSES}_fc.weight"))?;
         let names = encoder.weights.get(&classes.names_parameter().name)?;
         let own = encoder.own_part(Side::Image, pooled)?;
-        let all = tch::no_grad(|| Self::of([fc, mean, std, names, &own]));
+        // A projection that learned with standardized inputs goes on with the same ones.
+        let [mean, std] = encoder.model.projection(Side::Image).measured();
+        let [mean, std] = match (encoder.weights.get(&mean), encoder.weights.get(&std)) {
+            (Ok(mean), Ok(std)) => [mean.shallow_clone(), std.shallow_clone()],
+            _ => mean_and_deviation(&own).map_err(refused)?,
+        };
+        let all = tch::no_grad(|| Self::of([fc, &mean, &std, names, &own]));
         let [rows, pictures, unsure, names] = all.map_err(refused)?;
         let name_counts = encoder.classes.iter().map(Vec::len).collect();
-        let (mean, seed) = (mean.shallow_clone(), recipe.train.seed);
+        let seed = recipe.train.seed;
         Ok(Some(Self { count, rows, mean, pictures, unsure, names, name_counts, seed }))
     }
 

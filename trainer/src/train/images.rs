@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tch::{Kind, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use super::{Surroundings, TrainError, pass};
 use crate::data::{BadSample, Dataset};
@@ -129,13 +129,18 @@ pub(super) fn standardize(
     }
     let pooled = encoder.own_part(side, pooled)?; // [N, hidden]
     let [mean_name, std_name] = encoder.model.projection(side).measured();
-    let mean = pooled.f_mean_dim([0i64].as_slice(), false, Kind::Float)?; // [hidden]
-    let std = pooled.f_std_dim([0i64].as_slice(), false, false)?; // [hidden]
-    let flat = std.f_lt(FLAT)?;
-    let std = std.f_masked_fill(&flat, 1.0)?;
+    let [mean, std] = mean_and_deviation(&pooled)?;
     encoder.weights.insert(mean_name, mean);
     encoder.weights.insert(std_name, std);
     Ok(())
+}
+
+/// Of pooled `[N, hidden]`, `[hidden]` each; a deviation of nothing counts as 1.
+pub(super) fn mean_and_deviation(pooled: &Tensor) -> Result<[Tensor; 2], TchError> {
+    let mean = pooled.f_mean_dim([0i64].as_slice(), false, Kind::Float)?;
+    let std = pooled.f_std_dim([0i64].as_slice(), false, false)?;
+    let flat = std.f_lt(FLAT)?;
+    Ok([mean, std.f_masked_fill(&flat, 1.0)?])
 }
 
 /// Bad samples that are named one by one; the rest is counted.

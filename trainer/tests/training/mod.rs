@@ -1,6 +1,7 @@
 //! A recipe in, a run out: what is learned, what is resumed, what is refused.
 
 mod begun;
+mod bundled;
 mod classes;
 mod decoded;
 mod kept;

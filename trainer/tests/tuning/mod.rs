@@ -52,7 +52,7 @@ pub(crate) fn world() -> World {
     world
 }
 
-fn recipe(world: &World, init: Option<&Path>, sets: &[&str]) -> Recipe {
+pub(crate) fn recipe(world: &World, init: Option<&Path>, sets: &[&str]) -> Recipe {
     let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
     load_from(&world.at("clip.toml"), &sets, init).unwrap()
 }

@@ -133,6 +133,7 @@ fn check(bundle: &ModelBundle, precision: String, settings: &ModelSettings) -> C
     found.text = Some(model.text.describe());
     found.logit_scale = model.logits.map(|logits| logits.logit_scale);
     found.logit_bias = model.logits.and_then(|logits| logits.logit_bias);
+    let caution = model.caution();
     found.arithmetic = Some(model.arithmetic);
     match compared {
         Some(compared) => {
@@ -141,7 +142,11 @@ fn check(bundle: &ModelBundle, precision: String, settings: &ModelSettings) -> C
             found.passed = true;
         }
         None => {
-            found.reason = Some("it runs, but has no manifest.json to compare with".to_owned());
+            let unknown = "it runs, but has no manifest.json to compare with".to_owned();
+            found.reason = Some(match caution {
+                Some(caution) => format!("{unknown}; {caution}"),
+                None => unknown,
+            });
         }
     }
     found
