@@ -138,11 +138,11 @@ pub(super) fn end(run: &Run, around: &mut Surroundings<'_>) -> anyhow::Result<()
         return Ok(());
     }
     for (key, named, of) in [
-        ("eval.labels", recipe.eval.labels.is_some(), "the domain, shows what was won"),
+        ("eval.labels", recipe.eval.labels.is_some(), "the domain shows what was won"),
         (
             "eval.captions",
             recipe.eval.captions.is_some(),
-            "everything else, shows what was forgotten",
+            "everything else shows what was forgotten",
         ),
     ] {
         if !named {
