@@ -50,7 +50,7 @@ impl Exported {
             let graphs = [&files.vision, &files.text].map(|graph| folder.join(graph));
             graphs.iter().all(|graph| graph.is_file()).then_some(graphs)
         };
-        let graphs = EXACTEST.iter().find_map(|name| there(&name));
+        let graphs = EXACTEST.iter().find_map(there);
         let graphs = graphs.ok_or_else(|| refused("none of its graphs is there".to_owned()))?;
         let [image, text] = &graphs;
         let digest = digest(&[&config, image, text])?;
