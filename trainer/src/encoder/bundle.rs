@@ -20,7 +20,7 @@ pub(super) fn is_one(folder: &Path) -> bool {
 }
 
 /// A bundle by its widest precision.
-pub(super) struct Exported {
+pub(super) struct Bundle {
     folder: PathBuf,
     pub(super) model: DualEncoder,
     logits: [(&'static str, Option<f32>); 2],
@@ -30,7 +30,7 @@ pub(super) struct Exported {
     pub(super) digest: String,
 }
 
-impl Exported {
+impl Bundle {
     /// The bundle in `folder`, of a model of this family.
     pub(super) fn of(folder: &Path, family: ModelType) -> Result<Self, EncoderError> {
         let refused = |reason: String| EncoderError::Bundle { folder: folder.to_owned(), reason };
@@ -51,7 +51,9 @@ impl Exported {
             graphs.iter().all(|graph| graph.is_file()).then_some(graphs)
         };
         let graphs = EXACTEST.iter().find_map(there);
-        let graphs = graphs.ok_or_else(|| refused("none of its graphs is there".to_owned()))?;
+        let graphs = graphs.ok_or_else(|| {
+            refused("none of its graphs is there; fetch it again, whole".to_owned())
+        })?;
         let [image, text] = &graphs;
         let digest = digest(&[&config, image, text])?;
         let manifest = bundle.manifest.as_ref();

@@ -12,7 +12,7 @@ use clip::config::{
 use clip::tokenize::Tokenizer;
 use sha2::{Digest, Sha256};
 
-use super::bundle::{self, Exported};
+use super::bundle::{self, Bundle};
 use super::{EncoderError, classes, hex};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::model::{
@@ -118,7 +118,7 @@ impl Origin {
 
     /// The same with the weights of a bundle over the same towers, as exact as its graphs hold them.
     fn after_bundle(mut self, folder: &Path) -> Result<Self, EncoderError> {
-        let theirs = Exported::of(folder, ModelType::DualEncoder)?;
+        let theirs = Bundle::of(folder, ModelType::DualEncoder)?;
         if theirs.model.classes().is_some() && self.model.classes().is_none() {
             let reason = "its pictures are placed by a classifier's words as well; name its classes in \
                           model.image.classes";
@@ -138,7 +138,7 @@ impl Origin {
         folder: &Path,
         config: Option<&Path>,
     ) -> Result<Self, EncoderError> {
-        let theirs = Exported::of(folder, ModelType::Clip)?;
+        let theirs = Bundle::of(folder, ModelType::Clip)?;
         let learned = theirs.weights(&Weights::new())?;
         let own = theirs.model.config.clone();
         let model = model(recipe, config.map_or(Ok(own), clip)?)?;
